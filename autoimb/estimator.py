@@ -25,8 +25,6 @@ from autoimb.report.facts import build_facts
 from autoimb.report.rows import MethodRow
 from autoimb.runtime.dask import backend_for
 from autoimb.search.arguments import prepare_arguments
-from autoimb.search.out_of_fold import out_of_fold
-from autoimb.search.parameters import read_callbacks
 from autoimb.search.search import Callback, search
 
 if TYPE_CHECKING:
@@ -128,7 +126,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     pipeline_ : FittedPipeline
         Exported pipeline: encoders, networks (a blend if that is better), decision rule.
     records_ : tuple of TrialRecord
-        Records of all strategies and partners, each with the trial of its highest rung.
+        Records of all strategies and partners.
     methods_ : DataFrame
         One row per imbalance method: verdict of the paired comparisons on this table
         (``"helps"``, ...), gain and 95 % interval in `metric` and log-loss, p value after Holm, and
@@ -278,14 +276,24 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             An exception of a callback.
         """
         started = monotonic()
-        rows: dict[str, Any] = {"eval_set": eval_set, "test": test, "class_counts": class_counts}
-        rows |= {"groups": groups, "time": time, "gap": gap, "keep_time": keep_time}
+        arguments = (
+            X,
+            y,
+            sample_weight,
+            eval_set,
+            test,
+            class_counts,
+            groups,
+            time,
+            gap,
+            keep_time,
+        )
         self.columns_apart_ = column_names(groups) + column_names(time)
         with backend_for(self.backend) as backend:
-            prepared = prepare_arguments(self, X, y, sample_weight, backend=backend, **rows)
-            budget = Budget.start(prepared.request.time_budget, started=started)
-            callbacks = read_callbacks(self.callbacks)
-            result = search(prepared, budget=budget, callbacks=callbacks, backend=backend)
+            preparation = prepare_arguments(self, *arguments, backend=backend)
+            budget = Budget.start(preparation.request.time_budget, started=started)
+            callbacks = self.callbacks or ()
+            result = search(preparation, budget=budget, callbacks=callbacks, backend=backend)
             # The reference models are fitted here, as a cluster may be lost.
             self.facts_ = build_facts(result, deadline=budget.deadline)
         self.checks_ = self.facts_.findings
@@ -298,10 +306,10 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         self.classes_ = result.pipeline.classes_
         self.best_strategy_ = result.best_strategy
         self.best_params_ = result.best_strategy.to_json()
-        self.best_score_ = result.best_score.utility
-        self.score_interval_ = result.best_score.interval
+        self.best_score_ = result.selection.reported.utility
+        self.score_interval_ = result.selection.reported.interval
         self.test_score_ = result.tested and result.tested.score.utility
-        self.oof_ = out_of_fold(result.planned, result.winner)
+        self.oof_ = result.out_of_fold()
         if result.error is not None:
             raise result.error
         return self
@@ -402,9 +410,8 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         -------
         DataFrame
             One row per strategy: status, score (the search score, which ranks strategies) and its
-            error, reported (of the result: its score on new data), seconds, rung (times the
-            planned work), strategy, reason. The columns of the components are exact: `strategy`
-            takes a row.
+            error, reported (of the result: its score on new data), seconds, strategy, reason.
+            The columns of the components are exact: `strategy` takes a row.
         """
         check_is_fitted(self, "facts_")
         return pd.DataFrame(self.facts_.leaderboard)

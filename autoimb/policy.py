@@ -16,7 +16,6 @@ from typing import Any
 __all__ = [
     "DEFAULT_POLICY",
     "Comparisons",
-    "FirstMethod",
     "FirstNetwork",
     "Folds",
     "Reserves",
@@ -28,31 +27,6 @@ __all__ = [
 ]
 
 FirstNetwork = tuple[str, dict[str, Any]]  # the network option and its parameters
-FirstMethod = dict[str, tuple[str, dict[str, Any]]]  # by component the option and its parameters
-
-_METHODS: tuple[FirstMethod, ...] = (
-    {"class_weight": ("power", {"tau": 0.5})},
-    {"loss": ("logit_adjusted", {"tau": 0.5})},
-    {"ensemble": ("balanced_bagging", {"members": 8, "strength": 0.8})},
-    {"resampling": ("batch_balancing", {"strength": 0.3, "floor": 1})},
-    {"resampling": ("random_over", {"strength": 0.5})},
-    {"resampling": ("random_under", {"strength": 0.5})},
-    {"loss": ("focal", {"gamma": 1.0})},
-    {"resampling": ("smote", {"strength": 0.5, "k_neighbors": 5})},
-    {"ensemble": ("bagging", {"members": 8})},
-    {"ensemble": ("self_paced", {"rounds": 8, "strength": 0.8})},
-    {"ensemble": ("snapshot", {"rounds": 4})},
-    {"class_weight": ("effective_number", {"beta_complement": 1e-3})},
-    {"ensemble": ("boosting", {"rounds": 3})},
-    {"loss": ("logit_adjusted", {"tau": 1.0})},
-    {"class_weight": ("power", {"tau": 1.0})},
-    {"loss": ("focal", {"gamma": 2.0})},
-    {"resampling": ("random_under", {"strength": 1.0})},
-    {"resampling": ("tomek_links", {"strength": 1.0})},
-    {"resampling": ("smote_enn", {"strength": 0.5, "k_neighbors": 5, "cleaning": 1.0})},
-    {"resampling": ("smote_tomek", {"strength": 0.5, "k_neighbors": 5, "cleaning": 1.0})},
-    {"resampling": ("cluster_centroids", {"strength": 0.8})},
-)
 
 
 @cache
@@ -68,12 +42,6 @@ class Suggestions:
     # Networks without an imbalance method, tried first, in this order
     # (reports/design/networks.md).
     first_networks: tuple[FirstNetwork, ...] = field(default_factory=_learned_networks)
-    # Imbalance methods, tried one at a time on the best network so far, in this order
-    # (reports/design/imbalance-methods.md).
-    first_methods: tuple[FirstMethod, ...] = _METHODS
-    # Number of first networks before the first imbalance method; afterwards they alternate
-    # (reports/design/rungs-and-pruning.md).
-    networks_before_methods: int = 4
     # Strategies that the sampler learns from: the newest, and the best of those before them
     # (reports/design/long-searches.md).
     sampler_newest: int = 975
@@ -96,7 +64,7 @@ class Suggestions:
 
 @dataclass(frozen=True)
 class Training:
-    """Work of a trial, and the checkpoints and rungs at which it may end."""
+    """Work of a trial, and the checkpoints at which it may end."""
 
     # Seconds that are planned for if there is no budget.
     unlimited_seconds: float = 300.0
@@ -109,23 +77,8 @@ class Training:
     # Smallest number of epochs that an ensemble member can make over its rows; a member without
     # the time sees fewer rows (reports/design/planning-and-budgets.md).
     min_epochs: float = 1.5
-    # Multiples of the planned work for which a strategy is trained, step by step
-    # (reports/design/rungs-and-pruning.md).
-    rungs: tuple[float, ...] = (1 / 16, 1 / 4, 1.0, 4.0)
-    # Rungs at which a network begins, and an imbalance method on the best network
-    # (reports/design/rungs-and-pruning.md).
-    first_rungs: tuple[float, float] = (1 / 4, 1 / 16)
-    # Number of strategies that reach the planned work before a search with a limited number of
-    # trials ends (reports/design/rungs-and-pruning.md).
-    min_complete: int = 12
-    # Share of a trial's planned checkpoints before which it is not pruned
-    # (reports/design/rungs-and-pruning.md).
-    pruning_start: float = 0.3
-    # Share of the best trial's score by which a trial may fall short without being pruned
-    # (reports/design/rungs-and-pruning.md).
-    pruning_slack: float = 0.1
     # Upper limit of rows, largest number of checkpoints, and patience; the last entry is for all
-    # larger tables (reports/design/rungs-and-pruning.md).
+    # larger tables (reports/design/patience.md).
     checkpoints_by_rows: tuple[tuple[float, int, int], ...] = (
         (3_000, 60, 4),
         (15_000, 40, 5),
@@ -164,23 +117,10 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Folds:
-    """Splits into folds, and the trials that other splits confirm."""
+    """Splits into folds."""
 
     # From this number of rows on, three folds are used instead of five.
     rows_for_three_folds: int = 15_000
-    # Smaller tables cross-validate the best strategies again on other splits into folds
-    # (reports/design/validation-folds.md).
-    rows_for_one_repeat: int = 3_000
-    # Number of splits into folds, including the first (reports/design/validation-folds.md).
-    repeats: int = 4
-    # Number of folds of the one split that confirms on larger tables, and the rows of the rarest
-    # class that each of them needs (reports/design/validation-folds.md).
-    confirming_folds: int = 8
-    rare_rows_per_confirming_fold: int = 10
-    # Number of the best trials that are confirmed (reports/design/validation-folds.md).
-    confirmed_trials: int = 8
-    # Multiple of the seconds expected for a confirmation or a duel that must be left.
-    confirming_margin: float = 1.25
     # Rows of the rarer classes that each block of forward folds needs.
     rare_rows_per_block: int = 5
 
@@ -193,9 +133,11 @@ class Comparisons:
     share: float = 0.2
     # Number of duels per strategy that was tried, if no deadline limits the search.
     per_strategy: float = 0.5
-    # Multiple of a strategy's planned work, for all folds of a duel together
+    # Share of a strategy's planned work, for all folds of a duel together
     # (reports/design/paired-comparisons.md).
-    rung: float = 1 / 2
+    work: float = 1 / 2
+    # Multiple of the seconds expected for a duel that must be left.
+    margin: float = 1.25
     # Largest number of folds (reports/design/paired-comparisons.md).
     folds: int = 20
     # Largest number of rows of the table (reports/design/paired-comparisons.md).

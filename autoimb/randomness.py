@@ -18,7 +18,7 @@ __all__ = ["Key", "Purpose", "seed_for", "stream"]
 class Purpose(IntEnum):
     """Purpose of a stream of random numbers; its value is never reused for another purpose."""
 
-    FOLDS = 1  # splits of the table into folds, by repeat
+    FOLDS = 1  # splits of the table into folds
     HOLD_OUT = 2  # halves of a hold-out: one chooses, one scores
     GROUPS = 3  # stratified groups of rows in cross-fitting
     TRAINING_ROWS = 4  # rows of a study whose table is too large
@@ -63,18 +63,14 @@ class Key:
     ----------
     seed : int
         Seed of the study, from 0; 0 for streams that do not depend on it.
-    repeat, fold, member, round : int
+    fold, member, round : int
         Position of a member of the ensemble, each counted from 0.
-    rung : int
-        Step of a training that is continued from the previous one, from 0.
     """
 
     seed: int
-    repeat: int = 0
     fold: int = 0
     member: int = 0
     round: int = 0
-    rung: int = 0
 
     @property
     def of_pack(self) -> Key:
@@ -95,18 +91,15 @@ class Key:
         Generator
             A different stream for each key, purpose and index.
         """
-        owner = (self.repeat, self.fold, self.member, self.round, self.rung)
-        sequence = np.random.SeedSequence(self.seed, spawn_key=(int(purpose), *owner, index))
-        return np.random.default_rng(sequence)
+        key = (int(purpose), self.fold, self.member, self.round, index)
+        return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=key))
 
 
-def stream(
-    purpose: Purpose, seed: int, *, repeat: int = 0, fold: int = 0, index: int = 0
-) -> np.random.Generator:
+def stream(purpose: Purpose, seed: int, *, fold: int = 0, index: int = 0) -> np.random.Generator:
     """Return the stream of a purpose that no member of an ensemble owns; see `Key.stream`."""
-    return Key(seed, repeat, fold).stream(purpose, index)
+    return Key(seed, fold).stream(purpose, index)
 
 
-def seed_for(purpose: Purpose, seed: int, *, repeat: int = 0, fold: int = 0, index: int = 0) -> int:
+def seed_for(purpose: Purpose, seed: int, *, fold: int = 0, index: int = 0) -> int:
     """Return the first number of a stream, from 0 to 2^31 - 1, for packages that take a seed."""
-    return int(stream(purpose, seed, repeat=repeat, fold=fold, index=index).integers(2**31))
+    return int(stream(purpose, seed, fold=fold, index=index).integers(2**31))

@@ -30,13 +30,12 @@ def _compiled() -> None:
 @pytest.fixture
 def least_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """Minimize the work of searches, for tests that do not depend on the networks."""
-    from autoimb.policy import Folds, Result, SearchPolicy, Training
+    from autoimb.policy import Result, SearchPolicy, Training
     from autoimb.report import against
     from autoimb.search import arguments, prepare
 
     policy = SearchPolicy(
         training=Training(checkpoints_by_rows=((float("inf"), 2, 1),)),
-        folds=Folds(repeats=1),
         result=Result(replays=2, rule_replicates=2),
     )
     prepare_quickly = partial(prepare.prepare, policy=policy)

@@ -28,9 +28,8 @@ from autoimb.errors import (
 from autoimb.estimator import AutoImbClassifier
 from autoimb.runs.folder import run_text
 from autoimb.search.arguments import prepare_arguments
-from autoimb.search.parameters import read_request
 from autoimb.search.prepare import Table, prepare
-from autoimb.search.request import Request
+from autoimb.search.request import Request, read_request
 from autoimb.version import __version__
 
 Captured = pytest.CaptureFixture[str]
@@ -122,7 +121,7 @@ def test_a_table_that_cannot_be_learned_from(
         ({"kinds": {"town": "categorical"}}, SchemaError, "'town'.*Choices: age, city"),
         ({"kinds": {"city": "category"}}, SchemaError, "Did you mean 'categorical'"),
         ({"kinds": {"city": "numeric"}}, SchemaError, "'city' must hold numbers"),
-        ({"cv": 1}, OptionError, "at least 2"),
+        ({"cv": 1}, OptionError, "between 2 and"),
         ({"cv": 61}, OptionError, "between 2 and"),
         ({"n_jobs": 0}, OptionError, "n_jobs must not be 0"),
         ({"n_trials": None}, BudgetError, "both None"),
@@ -251,7 +250,7 @@ def complaint(words: list[str], capsys: Captured) -> str:
         (["--target", "churn", "--seed", "-1"], "random_state must be from 0"),
         (["--target", "churn", "--out", ""], "--out must name a folder"),
         (["--target", "churn", "--class-weight", '[["yes"]]'], "class_weight must be"),
-        (["--target", "churn", "--trials", "1" + "0" * 400, "--cv", "1"], "at least 2"),
+        (["--target", "churn", "--trials", "1" + "0" * 400, "--cv", "1"], "between 2 and"),
         (["--target", "churn", "--time-budget", "1" + "0" * 400], "at least 5 seconds"),
     ],
 )

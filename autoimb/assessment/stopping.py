@@ -32,8 +32,8 @@ class Stopping:
         Number of the checkpoint that each fold keeps.
     newest : tuple of int
         Folds that keep the last checkpoint.
-    curve, floor : tuple of float
-        Smoothed measure at each checkpoint: the mean and the minimum over the folds.
+    curve : tuple of float
+        Smoothed measure at each checkpoint, the mean over the folds.
     ended : bool
         Whether patience is exhausted in every fold.
     """
@@ -43,7 +43,6 @@ class Stopping:
     chosen: NDArray[np.int64]
     newest: tuple[int, ...] = ()
     curve: tuple[float, ...] = ()
-    floor: tuple[float, ...] = ()
     ended: bool = False
 
     @classmethod
@@ -88,7 +87,6 @@ class Stopping:
             chosen=chosen,
             newest=tuple(newest),
             curve=(*self.curve, float(_mean(smoothed, axis=0))),
-            floor=(*self.floor, float(np.fmin.reduce(smoothed))),
             ended=bool(number - chosen.max() >= patience),
         )
 

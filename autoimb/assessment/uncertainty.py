@@ -43,9 +43,6 @@ class Score:
         Whether ``value`` is that of the pooled rows; otherwise it is the mean of ``per_group``.
     utility : float
         The value, with the sign for which higher is better.
-    gain_of_mean : float or None
-        Gain in utility of the mean of the networks that predict a row over a single one of them;
-        None if a single network predicts it.
     """
 
     value: float
@@ -53,7 +50,6 @@ class Score:
     per_group: tuple[float, ...]
     pooled: bool
     utility: float
-    gain_of_mean: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON values."""

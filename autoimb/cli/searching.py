@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,10 +31,8 @@ if TYPE_CHECKING:
     from autoimb.data.sample import Sample
     from autoimb.report.build import Facts
     from autoimb.runtime.pool import Backend
-    from autoimb.search.prepare import Prepared, Table
-    from autoimb.search.request import Request
+    from autoimb.search.prepare import Preparation
     from autoimb.search.search import SearchResult
-    from autoimb.search.untouched import GivenTest
 
 __all__ = ["INTERRUPTED", "refit", "search"]
 
@@ -74,8 +72,10 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
         warm_up()  # the workers' server imports while this process does
     from autoimb.data.memory import read_bytes
     from autoimb.data.sample import read, reweighted
+    from autoimb.data.target import encode_target
     from autoimb.runtime.dask import backend_for
-    from autoimb.search.prepare import prepare
+    from autoimb.search.prepare import prepare, table_of
+    from autoimb.search.request import read_request
 
     severity = _severity(fail_on)
     if as_json and not dry_run:
@@ -96,17 +96,21 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
         "data": harmless(data.name),
         "weight": weight,
         "max_memory": None if max_memory is None else read_bytes(max_memory),
+        "groups": tuple(parameters["groups"] or ()),
+        "time": tuple(parameters["time"] or ()),
     }
+    classes = encode_target(rows.y, class_counts=rows.class_counts).classes
     with backend_for(parameters["backend"], scheduler) as backend:
-        table, request = _table(rows, test, parameters, backend)
+        request = read_request(parameters, classes, backend=backend)
+        table = table_of(rows, request, kinds=parameters["kinds"], test=test)
         if not resume:
             budget.check("the table's columns were looked at")
-        prepared = prepare(table, request)
+        preparation = prepare(table, request)
         if dry_run:
-            raise typer.Exit(_status(_print_plan(prepared, as_json=as_json), severity))
+            raise typer.Exit(_status(_print_plan(preparation, as_json=as_json), severity))
         path = run_dir or next_run_dir(data)
         result, facts = _search(
-            prepared, path, drawn=rows.rows, budget=budget, backend=backend, resume=resume
+            preparation, path, drawn=rows.rows, budget=budget, backend=backend, resume=resume
         )
     if not quiet:
         say(_summary(result, facts, path))
@@ -123,36 +127,8 @@ def _without(rows: Sample, drop: Sequence[str] | None) -> Sample:
     return replace(rows, frame=rows.frame.drop(columns=drop or []))
 
 
-def _table(
-    rows: Sample, test: GivenTest | None, parameters: Mapping[str, Any], backend: Backend
-) -> tuple[Table, Request]:
-    """Return the table of a search and what is asked of it."""
-    from autoimb.data.groups import group_codes, without
-    from autoimb.data.target import encode_target
-    from autoimb.data.times import read_times
-    from autoimb.search.parameters import read_request
-    from autoimb.search.prepare import Table
-
-    groups, time = parameters["groups"], parameters["time"]
-    given = {**parameters, "groups": tuple(groups or ()), "time": tuple(time or ())}
-    request = read_request(given, encode_target(rows.y).classes, backend=backend)
-    times = read_times(time, rows.frame, gap=parameters["gap"], keep=parameters["keep_time"])
-    dropped = () if times is None else times.dropped
-    table = Table(
-        without(rows.frame, (*request.groups, *dropped)),
-        rows.y,
-        rows.weight,
-        kinds=parameters["kinds"],
-        test=test,
-        class_counts=rows.class_counts,
-        groups=group_codes(groups, rows.frame),
-        times=times,
-    )
-    return table, request
-
-
 def _search(
-    prepared: Prepared,
+    preparation: Preparation,
     path: Path,
     *,
     drawn: NDArray[np.int64] | None,
@@ -166,32 +142,29 @@ def _search(
     """
     from autoimb.report.facts import build_facts
     from autoimb.runs.folder import RunFolder
-    from autoimb.search.out_of_fold import out_of_fold
     from autoimb.search.search import search as run_search
 
-    digest = "" if prepared.test is None else prepared.test.digest
-    labels = prepared.target.classes.tolist()
-    fingerprint = prepared.request.fingerprint(prepared.dataset, labels, test=digest)
+    fingerprint = preparation.fingerprint
     with (
         sigterm_as_interrupt(),
         resume_hint(path),
         RunFolder.open(path, fingerprint=fingerprint, resume=resume) as folder,
         remove_if_empty(folder),
     ):
-        result = run_search(prepared, budget=budget, folder=folder, backend=backend)
+        result = run_search(preparation, budget=budget, folder=folder, backend=backend)
         facts = build_facts(result, deadline=budget.deadline)
-        predictions = out_of_fold(result.planned, result.winner)
+        predictions = result.out_of_fold()
         if drawn is not None:
             predictions["row"] = drawn
         write_results(folder, result.pipeline, facts, predictions)
     return result, facts
 
 
-def _print_plan(prepared: Prepared, *, as_json: bool) -> Sequence[Finding]:
+def _print_plan(preparation: Preparation, *, as_json: bool) -> Sequence[Finding]:
     """Print what a search would do; return the findings of the checks."""
     from autoimb.report.planned import DryRun
 
-    plan = DryRun.of(prepared)
+    plan = DryRun.of(preparation)
     say(json.dumps(plan.to_json(), indent=2, ensure_ascii=False) if as_json else plan)
     return plan.findings
 
@@ -217,7 +190,7 @@ def _summary(result: SearchResult, facts: Facts, path: Path) -> str:
             *facts.result_lines,
             *map(str, facts.findings),
             f"{path}: pipeline.autoimb, report.html, leaderboard.csv, oof.parquet, run.json",
-            *([facts.deployed_sentence] if result.planned.limits.deployment else []),
+            *([facts.deployed_sentence] if result.preparation.task.limits.deployment else []),
             *([facts.test_sentence] if facts.test else []),
         ]
     )
@@ -232,12 +205,10 @@ def refit(
     Where the search had a column of row weights, DATA has it as well.
     """
     from autoimb.data.sample import read
-    from autoimb.evaluation.refit import refit as train_again
     from autoimb.pipeline.artifact import load, save
-    from autoimb.pipeline.summary import stamp
     from autoimb.runs.folder import RunFolder, understood
-    from autoimb.search.refitting import prepare_refit
     from autoimb.search.request import Request
+    from autoimb.search.select import refit as train_again
 
     folder = RunFolder.view(run)
     written = section(folder, "request")
@@ -253,12 +224,6 @@ def refit(
         weight=weight or request.weight,
         random_state=request.random_state,
     )
-    old = load(folder.pipeline)
-    planned = prepare_refit(old, request, rows, time_budget=time_budget)
-    pipeline = train_again(old, planned.basis, unseen=planned.unseen)
-    info = stamp() | pipeline.info | {"rows": planned.prepared.profile.n_rows}
-    if planned.expected is not None:
-        info["rate"] = planned.expected.to_info(pipeline.positive)
-    pipeline = replace(pipeline, info=info)
+    pipeline = train_again(load(folder.pipeline), request, rows, time_budget=time_budget)
     save(pipeline, out)
     say(f"{pipeline.describe()}\n-> {out}")

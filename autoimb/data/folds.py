@@ -89,10 +89,6 @@ class FoldPlan:
         number of the fold.
     scale : ndarray of shape (n,), float64, or None
         Number of rows that each scored row represents, if not all rows are scored.
-    further : tuple of tuple of Fold
-        Additional repeats, which confirm what `folds` chose: other random splits of all rows, each
-        of which scores every row once. They are several repeats with as many folds, or one repeat
-        with more folds.
     predefined : bool
         Whether the user defined the splits. Random splits could then mix rows that the user's
         splits separate.
@@ -105,13 +101,12 @@ class FoldPlan:
     folds: tuple[Fold, ...]
     group: Rows
     scale: NDArray[np.float64] | None = None
-    further: tuple[tuple[Fold, ...], ...] = ()
     predefined: bool = False
     period: Rows | None = None
 
     @property
     def deploys_last(self) -> bool:
-        """Return whether only the last fold of each repeat is deployed, since it scores no row."""
+        """Return whether only the last fold is deployed, since it scores no row."""
         return not len(self.folds[-1].score)
 
     @property
@@ -123,36 +118,6 @@ class FoldPlan:
     def test_share(self) -> float:
         """Ratio of scored rows to training rows, averaged over the folds."""
         return float(np.mean([len(fold.score) / len(fold.train) for fold in self.folds]))
-
-    def repeat(self, number: int) -> FoldPlan:
-        """Return the plan with the folds of a repeat and unchanged groups; repeat 0 is `folds`."""
-        return self if number == 0 else replace(self, folds=self.further[number - 1], further=())
-
-    @property
-    def confirming(self) -> tuple[int, ...]:
-        """Numbers of the repeats on which a confirmation trains; repeat 0 is `folds`.
-
-        Repeats with as many folds are averaged with repeat 0. A repeat with more folds is used
-        alone, so that a choice is confirmed by folds that took no part in it.
-        """
-        alone = any(len(folds) > len(self.folds) for folds in self.further)
-        return tuple(range(int(alone), 1 + len(self.further)))
-
-    @property
-    def confirming_work(self) -> float:
-        """Ratio of the training rows of a confirmation to those of `folds`."""
-        n_trained = sum(len(fold.train) for fold in self.folds)
-        folds = (fold for number in self.confirming for fold in self.repeat(number).folds)
-        return sum(len(fold.train) for fold in folds) / n_trained
-
-    def offset(self, number: int) -> int:
-        """Return the index of the first fold of a repeat in `every`."""
-        return sum(len(folds) for folds in (self.folds, *self.further)[:number])
-
-    @property
-    def every(self) -> tuple[Fold, ...]:
-        """Folds of all repeats in sequence."""
-        return sum(self.further, self.folds)
 
     @property
     def scored(self) -> Rows:
@@ -169,24 +134,21 @@ class FoldPlan:
             numbers: Rows = place[fold_rows]
             return numbers[numbers >= 0]
 
-        def renumbered_folds(folds: tuple[Fold, ...]) -> tuple[Fold, ...]:
-            return tuple(
-                replace(
-                    f,
-                    train=renumbered(f.train),
-                    score=renumbered(f.score),
-                    choose=renumbered(f.choose),
-                )
-                for f in folds
+        folds = tuple(
+            replace(
+                fold,
+                train=renumbered(fold.train),
+                score=renumbered(fold.score),
+                choose=renumbered(fold.choose),
             )
-
+            for fold in self.folds
+        )
         return replace(
             self,
-            folds=renumbered_folds(self.folds),
+            folds=folds,
             group=self.group[rows],
             period=None if self.period is None else self.period[rows],
             scale=None if self.scale is None else self.scale[rows],
-            further=tuple(renumbered_folds(folds) for folds in self.further),
         )
 
     def scoring(self, rows: Rows, scale: NDArray[np.float64]) -> FoldPlan:
@@ -195,18 +157,10 @@ class FoldPlan:
         group[rows] = self.group[rows]
         multiplicity = np.ones(len(group))
         multiplicity[rows] = scale
-
-        def restricted(folds: tuple[Fold, ...]) -> tuple[Fold, ...]:
-            return tuple(replace(f, score=f.score[group[f.score] >= 0]) for f in folds)
-
-        further = tuple(restricted(folds) for folds in self.further)
-        return replace(
-            self,
-            folds=restricted(self.folds),
-            group=group,
-            scale=multiplicity,
-            further=further,
+        folds = tuple(
+            replace(fold, score=fold.score[group[fold.score] >= 0]) for fold in self.folds
         )
+        return replace(self, folds=folds, group=group, scale=multiplicity)
 
     def scored_weight(self, weight: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the weights of the scored rows, given those of all rows."""
@@ -230,9 +184,7 @@ def plan_folds(
     folds** has each of its rows in a different fold. The remaining folds score none of its rows,
     and it trains in every fold that does not score it. A single split, or an evaluation set, is a
     hold-out: a stratified half of its rows chooses the epoch, and the other half is scored in up to
-    5 stratified groups. Below 3,000 rows the plan has three additional repeats, which split the
-    rows at random into as many folds. From 3,000 rows on it has one additional repeat of 8 folds if
-    each of these gets 10 rows of the rarer classes.
+    5 stratified groups.
 
     With groups, each fold holds out whole groups, which are distributed so that each class is split
     as evenly as possible. The number of folds is then limited by the number of groups in which the
@@ -252,7 +204,7 @@ def plan_folds(
     cluster : ndarray of shape (n,), int64, optional
         Group of each row as defined by the user.
     policy : SearchPolicy, optional
-        Row counts from which there are fewer folds and no repeats.
+        Number of rows from which there are fewer folds.
 
     Returns
     -------
@@ -279,18 +231,8 @@ def plan_folds(
         else:
             max_folds_of_cv = min(n_rows, max_folds)
             n_folds = _check_count(cast(int, cv), max_folds_of_cv, grouped=cluster is not None)
-        further = (min(number, max_folds) for number in _further_folds(y, n_folds, policy))
-        # The first repeat is the plan itself; each repeat has its own random stream.
-        repeats = [
-            _plan(
-                _stratified_splits(
-                    y, n_splits, stream(Purpose.FOLDS, random_state, repeat=number), cluster
-                ),
-                n_rows,
-            )
-            for number, n_splits in enumerate([n_folds, *further])
-        ]
-        return replace(repeats[0], further=tuple(plan.folds for plan in repeats[1:]))
+        generator = stream(Purpose.FOLDS, random_state)
+        return _plan(_stratified_splits(y, n_folds, generator, cluster), n_rows)
     splits = _read_splits(cv, y, cluster)
     if len(splits) == 1:
         return _hold_out(y, *splits[0], random_state, cluster)
@@ -357,7 +299,7 @@ def duel_folds(
     if max_folds < _MIN_DUEL_FOLDS:
         return None
     if folds.predefined and len(folds.folds) > 1:
-        return replace(folds, further=())
+        return folds
     n_folds = min(policy.comparisons.folds, max_folds)
     generator = stream(Purpose.FOLDS, random_state)
     splits = _stratified_splits(y[rows], n_folds, generator, row_groups)
@@ -373,17 +315,6 @@ def _count_folds(y: NDArray[np.int64], policy: SearchPolicy) -> int:
     enough = minority_count(counts[counts > 0]) >= _RARE_ROWS_FOR_THREE_FOLDS
     many = len(y) >= policy.folds.rows_for_three_folds and enough
     return min(3 if many else 5, len(y))
-
-
-def _further_folds(y: NDArray[np.int64], n_folds: int, policy: SearchPolicy) -> list[int]:
-    """Return the number of folds of each additional repeat."""
-    settings = policy.folds
-    if len(y) < settings.rows_for_one_repeat:
-        return [n_folds] * (settings.repeats - 1)
-    counts, n_confirming = np.bincount(y), settings.confirming_folds
-    required = settings.rare_rows_per_confirming_fold * n_confirming
-    enough = minority_count(counts[counts > 0]) >= required
-    return [n_confirming] if enough and n_confirming > n_folds else []
 
 
 def _check_count(cv: int, max_folds: int, *, grouped: bool) -> int:

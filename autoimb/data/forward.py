@@ -10,7 +10,6 @@ that is deployed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,7 +57,7 @@ def plan_forward(
     cluster: Rows | None = None,
     policy: SearchPolicy = DEFAULT_POLICY,
 ) -> FoldPlan:
-    """Plan forward folds and one repeat, whose blocks begin half a block later.
+    """Plan forward folds.
 
     Groups are distributed to parts. The rows of a block and part are scored by networks that were
     trained on the earlier rows of the other parts.
@@ -88,18 +87,12 @@ def plan_forward(
     starts = _blocks(y, times, policy)
     if starts is None:
         raise _too_few(y, times, policy, "the table")
-    # Blocks consist of quarters. The repeat begins its first block with the plan, and the following
-    # ones two quarters later.
-    block_starts = range(8, len(starts), 4)
-    shifted_starts = (8, *(quarter + 2 for quarter in block_starts))
-    plans = []
-    for number, quarters in enumerate((block_starts, shifted_starts)):
-        random = stream(Purpose.FOLDS, random_state, repeat=number)
-        part = _parts(y, cluster, random)
-        at = [starts[quarter] for quarter in quarters]
-        plans.append(_forward(times, starts[4], at, part, final=True))
-    _check_training(plans[0].folds, y)
-    return replace(plans[0], further=(plans[1].folds,))
+    part = _parts(y, cluster, stream(Purpose.FOLDS, random_state))
+    # Blocks consist of quarters.
+    at = [starts[quarter] for quarter in range(8, len(starts), 4)]
+    plan = _forward(times, starts[4], at, part, final=True)
+    _check_training(plan.folds, y)
+    return plan
 
 
 def forward_duel_folds(

@@ -24,96 +24,94 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
+from autoimb.assessment.calibration import row_log_loss
 from autoimb.assessment.judge import Judge, Prediction
-from autoimb.assessment.uncertainty import Score
 from autoimb.budget import Deadline
 from autoimb.data.rarity import minority_count
-from autoimb.errors import BudgetError
 from autoimb.evaluation.limits import Limits
 from autoimb.evaluation.outcome import Scored, ranked
-from autoimb.evaluation.weighing import FLAT, ScoredRows, Weighing, draw_bags
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
+from autoimb.randomness import Purpose, stream
 
-__all__ = ["Blend", "blend"]
+__all__ = ["Mixture", "ScoredRows", "Weighing", "blend"]
 
 # Largest number of trials that are weighed for a blend.
 _MAX_CANDIDATES = 25
+# Largest number of bags of a blend.
+_MAX_BAGS = 8
+# Smallest weight of networks in a blend; with less, partners get no weight.
+_MIN_NETWORKS_SHARE = 0.2
+# Groups are scored separately if each has this number of rows of the rarest class.
+_ENOUGH_ROWS = 10
+# Gains up to this size are rounding errors.
+_FLAT = 1e-9
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+Results = Mapping[int, Scored]
 
 
 @dataclass(frozen=True, eq=False)
-class Blend:
-    """The result of a search: a blend, or the best single strategy.
+class Mixture:
+    """Weighted mean of the out-of-fold probabilities of trials; of one trial, its probabilities.
 
     Attributes
     ----------
-    numbers : tuple of int
-        Numbers of the trials, in order of decreasing weight.
-    weights : tuple of float
-        Weights of the trials' probabilities; they sum to 1.
+    weights : mapping of int to float
+        Weights by trial, chosen on all rows, in decreasing order; they sum to 1.
+    by_part : sequence of mappings of int to float
+        Weights by trial for each part of the rows, chosen on the other parts.
     proba : ndarray of float64, shape (n, C)
-        Out-of-fold probabilities; those of a blend are mixed by weights that the row's group did
-        not influence.
-    labels : ndarray of int64, shape (n,)
-        Cross-fitted labels.
-    score : Score
-        Score of `proba` and `labels`.
-    is_blend : bool
-        Whether the result is a blend of several strategies.
+        Probabilities of each row, mixed by weights that its part did not influence.
     gain : float
-        Cross-fitted gain over the best single strategy, in the mean log-likelihood plus, unless the
-        metric is one of labels, the utility of the metric. 0 where no blend was tried. With
-        partners it is the gain over the networks alone; infinite where partners have half of the
-        weight whatever their gain.
-    networks : Blend or None
-        Result of the networks alone, where partners have a share.
-    partner_share : float
-        Share of the weight that partners have.
-    by_part : tuple of dict of int to float
-        Weights of a blend by trial, for each part of the rows; each part is mixed by weights that
-        were chosen on the other parts.
+        Cross-fitted gain over what the mixture replaces, in the mean log-likelihood plus, unless
+        the metric is one of labels, the utility of the metric. It is infinite where partners have
+        half of the weight whatever their gain.
     """
 
-    numbers: tuple[int, ...]
-    weights: tuple[float, ...]
+    weights: Mapping[int, float]
+    by_part: Sequence[Mapping[int, float]]
     proba: Floats
-    labels: Ints
-    score: Score
-    is_blend: bool
     gain: float = 0.0
-    networks: Blend | None = None
-    partner_share: float = 0.0
-    by_part: tuple[Mapping[int, float], ...] = ()
 
-    def view(self, results: Mapping[int, Scored], part: int) -> Floats:
+    @classmethod
+    def single(cls, judge: Judge, results: Results, number: int) -> Mixture:
+        """Return the probabilities of a trial as a mixture."""
+        alone, oof = {number: 1.0}, np.asarray(results[number].oof, dtype=np.float64)
+        return cls(alone, [alone] * len(judge.parts), oof)
+
+    @property
+    def is_blend(self) -> bool:
+        """True if the mixture has several trials."""
+        return len(self.weights) > 1
+
+    def view(self, results: Results, part: int) -> Floats:
         """Return the probabilities of all rows, (n, C), fitted without the labels of a part."""
-        weights = self.by_part[part] if self.by_part else {self.numbers[0]: 1.0}
-        return _mixed_view(results, weights, part)
+        views = [weight * results[n].view(part) for n, weight in self.by_part[part].items()]
+        return np.asarray(np.sum(views, axis=0), dtype=np.float64)
 
-
-def _mixed_view(results: Mapping[int, Scored], weights: Mapping[int, float], part: int) -> Floats:
-    """Mix the views of trials by weights: probabilities fitted without the labels of a part."""
-    views = [weight * results[number].view(part) for number, weight in weights.items()]
-    return np.asarray(np.sum(views, axis=0), dtype=np.float64)
+    def labels(self, judge: Judge, results: Results) -> Ints:
+        """Return cross-fitted labels, (n,)."""
+        return judge.labels(lambda part: self.view(results, part))
 
 
 def blend(
     judge: Judge,
-    results: Mapping[int, Scored],
+    results: Results,
     *,
     partners: Collection[int] = (),
     random_state: int = 0,
     deadline: Deadline | None = None,
     policy: SearchPolicy = DEFAULT_POLICY,
     limits: Limits | None = None,
-) -> Blend:
+) -> tuple[Mixture, ...]:
     """Choose between the best single strategy and a blend.
 
     Sees: the scored rows, by out-of-fold probabilities only.
@@ -123,7 +121,7 @@ def blend(
     judge : Judge
         Judge of the scored rows.
     results : mapping of int to Scored
-        Results by trial. Only those with a fitted strategy can join a blend.
+        Results by trial, of which a network is fitted. Only fitted strategies can join a blend.
     partners : collection of int, optional
         Trials of tree ensembles; they can join a blend but are never the result alone.
     random_state : int
@@ -137,108 +135,127 @@ def blend(
 
     Returns
     -------
-    Blend
-        Several strategies, or one.
-
-    Raises
-    ------
-    BudgetError
-        Where no trial of a network was completed.
+    tuple of one or two Mixtures
+        The result of the networks alone and, where partners join, the mixture with them.
     """
     deadline, limits = deadline or Deadline(), limits or Limits()
-    network_results = {
-        number: result for number, result in results.items() if number not in partners
-    }
-    partner_numbers = sorted(n for n in partners if n in results and results[n].fitted is not None)
-    of_networks = partial(
-        _of_networks,
-        judge,
-        network_results,
-        random_state=random_state,
-        policy=policy,
-        limits=limits,
-    )
-    if not partner_numbers:
-        return of_networks(deadline=deadline)
-    # The result of the networks is the baseline: partners join only where they gain over it.
-    alone = of_networks(deadline=deadline.fraction(0.5))
-    if len(np.unique(judge.group)) < 2:
-        # Weights cannot be cross-fitted with a single group of rows.
-        return alone
-    counts = np.bincount(judge.y, minlength=judge.metric.n_classes)
-    if minority_count(counts) < policy.sizes.few_rare_rows:
-        return _halved(judge, results, alone, partner_numbers, limits)
-    if deadline.expired:
-        return alone
+    fitted = {number: result for number, result in results.items() if result.fitted is not None}
+    networks = {number: result for number, result in fitted.items() if number not in partners}
+    trees = sorted(fitted.keys() - networks.keys())
     # Weighing a blend costs work in proportion to the rows times the classes of the metric.
     n_cells = len(judge.y) * len(judge.metric.classes)
-    numbers = sorted(
-        [*_candidates(network_results, n_cells=n_cells, policy=policy), *partner_numbers]
-    )
-    bags = draw_bags(len(numbers), n_cells, random_state, policy)
-    weigh = Weighing(
-        bags, deadline, policy, np.isin(numbers, partner_numbers), _shares(results, numbers, limits)
-    )
-    mixed = _Mixed.of(judge, results, numbers, weigh)
-    crossed, weights = mixed.crossed, mixed.weights
-    gain = mixed.gain_over(judge, alone.proba)
-    share = float(weights[weigh.partner].sum())
-    if gain <= FLAT or share == 0.0:
-        return alone
-    labels = judge.labels(lambda part: mixed.view(results, part))
-    if judge.metric.kind == "label":
-        gained, error = judge.compare((crossed, labels), (alone.proba, alone.labels))
-        if gained < -error:
-            return alone
-    best = mixed.blend(judge, labels, gain)
-    return replace(best, networks=alone, partner_share=share)
+    affordable = policy.result.blend_work // (policy.result.blend_steps * n_cells)
+    number = int(np.clip(affordable, policy.result.min_candidates, _MAX_CANDIDATES))
+    order = ranked(networks)
+    alone = Mixture.single(judge, results, order[0])
+    if len(np.unique(judge.group)) < 2:
+        # Weights cannot be cross-fitted with a single group of rows.
+        return (alone,)
+
+    def weighing(numbers: Sequence[int], deadline: Deadline) -> Weighing:
+        bags = _draw_bags(len(numbers), n_cells, random_state, policy)
+        shares = _shares(results, numbers, limits)
+        return Weighing(numbers, bags, deadline, policy, np.isin(numbers, trees), shares)
+
+    half = deadline.fraction(0.5) if trees else deadline
+    candidates = sorted(order[:number])
+    if len(candidates) > 1 and not half.expired:
+        alone = _blended(judge, results, weighing(candidates, half)) or alone
+    # The result of the networks is the baseline: partners join only where they gain over it.
+    joined = None
+    if trees and _rare_rows(judge) < policy.sizes.few_rare_rows:
+        joined = _halved(judge, results, alone, trees, limits)
+    elif trees and not deadline.expired:
+        joined = _blended(judge, results, weighing(sorted([*candidates, *trees]), deadline), alone)
+    if joined is None or joined.weights.keys().isdisjoint(trees):
+        return (alone,)
+    return alone, joined
 
 
-def _of_networks(
-    judge: Judge,
-    results: Mapping[int, Scored],
-    *,
-    random_state: int,
-    deadline: Deadline,
-    policy: SearchPolicy,
-    limits: Limits,
-) -> Blend:
-    """Choose between the best network and a blend of networks."""
-    n_cells = len(judge.y) * len(judge.metric.classes)
-    numbers = _candidates(results, n_cells=n_cells, policy=policy)
-    best = ranked({number: results[number] for number in numbers})[0]
-    rows = ScoredRows(judge, _stacked(results, numbers))
-    single = partial(_single, judge, results[best], best)
-    if len(numbers) < 2 or len(np.unique(judge.group)) < 2 or deadline.expired:
-        return single()
-    bags = draw_bags(len(numbers), n_cells, random_state, policy)
-    none = np.zeros(len(numbers), dtype=bool)
-    weigh = Weighing(bags, deadline, policy, none, _shares(results, numbers, limits))
-    mixed = _Mixed.of(judge, results, numbers, weigh)
-    gain = mixed.gain
-    if gain <= FLAT or np.count_nonzero(mixed.weights) < 2:
-        return replace(single(), gain=gain)
-    labels = judge.labels(lambda part: mixed.view(results, part))
+def _rare_rows(judge: Judge) -> int:
+    """Return the number of scored rows of the rarer classes."""
+    return minority_count(np.bincount(judge.y, minlength=judge.metric.n_classes))
+
+
+def _blended(
+    judge: Judge, results: Results, weigh: Weighing, baseline: Mixture | None = None
+) -> Mixture | None:
+    """Mix the candidates if that is better than a baseline, by default the best single network."""
+    mixed, best_network = _cross_fitted(judge, results, weigh)
+    gain = _gain(judge, mixed.proba, best_network if baseline is None else baseline.proba)
+    if gain <= _FLAT or not mixed.is_blend:
+        return None
     if judge.metric.kind == "label":
         # The likelihood chose the weights, so the labels are compared separately: those of the
-        # blend must not be worse than those of the best single strategy.
-        baseline = _best_of_others(judge, rows.proba, [results[n] for n in numbers])
-        gained, error = judge.compare((mixed.crossed, labels), baseline)
+        # blend must not be worse than those of the baseline.
+        if baseline is None:
+            labelled = _best_of_others(judge, [results[number] for number in weigh.numbers])
+        else:
+            labelled = baseline.proba, baseline.labels(judge, results)
+        gained, error = judge.compare((mixed.proba, mixed.labels(judge, results)), labelled)
         if gained < -error:
-            return replace(single(), gain=gain)
-    return mixed.blend(judge, labels, gain)
+            return None
+    return replace(mixed, gain=gain)
+
+
+def _cross_fitted(judge: Judge, results: Results, weigh: Weighing) -> tuple[Mixture, Floats]:
+    """Choose weights from all rows, and cross-fit them and the best network part by part.
+
+    Returns
+    -------
+    tuple of Mixture and ndarray of float64, shape (n, C)
+        The mixture, and the probabilities of each row by the network that is best without its part.
+    """
+    numbers = weigh.numbers
+    rows = ScoredRows(judge, _stacked(results, numbers))
+    crossed, alone = np.empty_like(rows.proba[0]), np.empty_like(rows.proba[0])
+    # No rows are earlier than the first block of time, so its weights are equal.
+    equal = np.full(len(numbers), 1.0 / len(numbers))
+    by_part = []
+    for part, (learn, use) in enumerate(judge.parts):
+        view = ScoredRows(judge, _stacked(results, numbers, part=part))
+        weights, best = weigh.fit(view.take(learn)) if learn.any() else (equal, equal)
+        by_part.append({n: float(w) for n, w in zip(numbers, weights) if w > 0})
+        crossed[use], alone[use] = view.mix(weights)[use], view.mix(best)[use]
+    # The deployed weights are chosen from all rows.
+    weights, _ = weigh.fit(rows.take(np.ones(len(judge.y), dtype=bool)))
+    order = [k for k in np.argsort(-weights, kind="stable") if weights[k] > 0]
+    return Mixture({numbers[k]: float(weights[k]) for k in order}, by_part, crossed), alone
+
+
+def _gain(judge: Judge, proba: Floats, baseline: Floats) -> float:
+    """Return the mean gain over other cross-fitted probabilities (n, C), part by part."""
+    both = ScoredRows(judge, np.stack([proba, baseline]))
+    parts = [both.take(use) for learn, use in judge.parts if learn.any()]
+    return float(np.mean([part.merit(part.proba[0]) - part.merit(part.proba[1]) for part in parts]))
+
+
+def _best_of_others(judge: Judge, results: Sequence[Scored]) -> Prediction:
+    """Return the predictions of each group by the strategy that is best on the other groups."""
+    predictions = [(result.oof, result.likeliest) for result in results]
+    proba, labels = np.empty_like(predictions[0][0]), np.empty_like(judge.y)
+    for learn, use in judge.parts:
+        best = 0
+        if learn.any():
+            # The metric of each strategy on the rows of the other groups decides for this group.
+            learn_judge = judge.take(learn)
+            values = [
+                judge.metric(
+                    learn_judge.y, proba_k[learn], labels_k[learn], weight=learn_judge.weight
+                )
+                for proba_k, labels_k in predictions
+            ]
+            best = int(np.argmax([judge.metric.utility(value) for value in values]))
+        proba[use], labels[use] = (array[use] for array in predictions[best])
+    return proba, labels
 
 
 def _halved(
-    judge: Judge,
-    results: Mapping[int, Scored],
-    alone: Blend,
-    partners: Sequence[int],
-    limits: Limits,
-) -> Blend:
+    judge: Judge, results: Results, alone: Mixture, partners: Sequence[int], limits: Limits
+) -> Mixture | None:
     """Mix the result of the networks and the mean of the partners with equal weights."""
     # Partners join in order while all strategies together keep the deployment limits.
-    taken = _shares(results, alone.numbers, limits).sum(axis=0)
+    taken = _shares(results, list(alone.weights), limits).sum(axis=0)
     joining: list[int] = []
     for number in partners:
         share = _shares(results, [number], limits)[0]
@@ -246,158 +263,172 @@ def _halved(
             joining.append(number)
             taken = taken + share
     if not joining:
-        return alone
+        return None
 
     def halved(weights: Mapping[int, float]) -> dict[int, float]:
         """Halve the weights of networks, and divide the other half among the partners."""
         half = {number: 0.5 * weight for number, weight in weights.items()}
         return half | dict.fromkeys(joining, 0.5 / len(joining))
 
-    blend_weights = halved(dict(zip(alone.numbers, alone.weights)))
-    network_parts = alone.by_part or ({alone.numbers[0]: 1.0},) * len(judge.parts)
-    by_part = tuple(map(halved, network_parts))
-    proba = np.empty_like(alone.proba)
+    weights = dict(sorted(halved(alone.weights).items(), key=lambda item: -item[1]))
+    by_part = [halved(part_weights) for part_weights in alone.by_part]
+    mixed = Mixture(weights, by_part, np.empty_like(alone.proba), math.inf)
     for part, (_, use) in enumerate(judge.parts):
-        proba[use] = _mixed_view(results, by_part[part], part)[use]
-    labels = judge.labels(lambda part: _mixed_view(results, by_part[part], part))
-    numbers = sorted(blend_weights, key=lambda number: -blend_weights[number])
-    return Blend(
-        numbers=tuple(numbers),
-        weights=tuple(blend_weights[number] for number in numbers),
-        proba=proba,
-        labels=labels,
-        score=judge.score(proba, labels),
-        is_blend=True,
-        gain=math.inf,
-        networks=alone,
-        partner_share=0.5,
-        by_part=by_part,
-    )
+        mixed.proba[use] = mixed.view(results, part)[use]
+    return mixed
 
 
-@dataclass(frozen=True, eq=False)
-class _Mixed:
-    """Mixture of candidates: weights from all rows, and cross-fitted weights for each part.
-
-    Attributes
-    ----------
-    numbers : sequence of K ints
-        Numbers of the candidate trials.
-    weights : float64 array of shape (K,)
-        Weights from all rows.
-    by_part : tuple of dict of int to float
-        Weights by trial for each part of the rows, chosen on the other parts.
-    crossed : float64 array of shape (n, C)
-        Probabilities of each row, mixed by weights that its part did not influence.
-    gain : float
-        Cross-fitted gain over the best network alone, the mean over the parts.
-    """
-
-    numbers: Sequence[int]
-    weights: Floats
-    by_part: tuple[Mapping[int, float], ...]
-    crossed: Floats
-    gain: float
-
-    @classmethod
-    def of(
-        cls, judge: Judge, results: Mapping[int, Scored], numbers: Sequence[int], weigh: Weighing
-    ) -> _Mixed:
-        """Choose the weights from all rows, and cross-fit them part by part."""
-        rows = ScoredRows(judge, _stacked(results, numbers))
-        gains, crossed, mixed = [], np.empty_like(rows.proba[0]), []
-        for part, (learn, use) in enumerate(judge.parts):
-            part_view = ScoredRows(judge, _stacked(results, numbers, part=part))
-            if not learn.any():
-                # No rows are earlier than the first block of time, so its weights are equal.
-                equal = np.full(len(numbers), 1.0 / len(numbers))
-                mixed.append(dict.fromkeys(numbers, float(equal[0])))
-                crossed[use] = part_view.mix(equal)[use]
-                continue
-            chosen, used = part_view.take(learn), part_view.take(use)
-            weights, alone = weigh.fit(chosen)
-            mixed.append({n: float(w) for n, w in zip(numbers, weights) if w > 0})
-            crossed[use] = part_view.mix(weights)[use]
-            gains.append(used.merit(used.mix(weights)) - used.merit(used.mix(alone)))
-        # The deployed weights are chosen from all rows.
-        weights, _ = weigh.fit(rows.take(np.ones(len(judge.y), dtype=bool)))
-        return cls(numbers, weights, tuple(mixed), crossed, float(np.mean(gains)))
-
-    def view(self, results: Mapping[int, Scored], part: int) -> Floats:
-        """Mix the probabilities of all rows, fitted without the labels of a part."""
-        return _mixed_view(results, self.by_part[part], part)
-
-    def gain_over(self, judge: Judge, proba: Floats) -> float:
-        """Return the mean gain over other cross-fitted probabilities (n, C), part by part."""
-        both = ScoredRows(judge, np.stack([self.crossed, proba]))
-        parts = [both.take(use) for learn, use in judge.parts if learn.any()]
-        return float(np.mean([p.merit(p.proba[0]) - p.merit(p.proba[1]) for p in parts]))
-
-    def blend(self, judge: Judge, labels: Ints, gain: float) -> Blend:
-        """Return the mixture as the result of blending."""
-        order = [k for k in np.argsort(-self.weights, kind="stable") if self.weights[k] > 0]
-        return Blend(
-            numbers=tuple(self.numbers[k] for k in order),
-            weights=tuple(float(self.weights[k]) for k in order),
-            proba=self.crossed,
-            labels=labels,
-            score=judge.score(self.crossed, labels),
-            is_blend=True,
-            gain=gain,
-            by_part=self.by_part,
-        )
-
-
-def _best_of_others(judge: Judge, stacked: Floats, results: Sequence[Scored]) -> Prediction:
-    """Return the predictions of each group by the strategy that is best on the other groups."""
-    predictions = list(zip(stacked, (np.asarray(result.labels) for result in results)))
-    proba, labels = np.empty_like(stacked[0]), np.empty_like(judge.y)
-    for learn, use in judge.parts:
-        if not learn.any():
-            proba[use], labels[use] = (array[use] for array in predictions[0])
-            continue
-        learn_judge = judge.take(learn)
-        # The metric of each strategy on the rows of the other groups decides for this group.
-        values = [
-            judge.metric(learn_judge.y, proba_k[learn], labels_k[learn], weight=learn_judge.weight)
-            for proba_k, labels_k in predictions
-        ]
-        best = int(np.argmax([judge.metric.utility(value) for value in values]))
-        proba[use], labels[use] = (array[use] for array in predictions[best])
-    return proba, labels
-
-
-def _candidates(results: Mapping[int, Scored], *, n_cells: int, policy: SearchPolicy) -> list[int]:
-    """Return the numbers of the best trials that can join; large tables allow fewer of them."""
-    fitted = {number: result for number, result in results.items() if result.fitted is not None}
-    if not fitted:
-        raise BudgetError(
-            "No trial was completed, so there is no result: give the search more time, "
-            "or see the reasons in the leaderboard."
-        )
-    limits = policy.result
-    affordable = limits.blend_work // (limits.blend_steps * n_cells)
-    number = int(np.clip(affordable, limits.min_candidates, _MAX_CANDIDATES))
-    return sorted(ranked(fitted)[:number])
-
-
-def _shares(results: Mapping[int, Scored], numbers: Sequence[int], limits: Limits) -> Floats:
+def _shares(results: Results, numbers: Sequence[int], limits: Limits) -> Floats:
     """Return the shares of the deployment limits that each candidate takes, (K, 2)."""
     fitted = (results[number].fitted for number in numbers)
     return np.array([limits.shares(strategy) for strategy in fitted if strategy is not None])
 
 
-def _stacked(
-    results: Mapping[int, Scored], numbers: Sequence[int], *, part: int | None = None
-) -> Floats:
+def _stacked(results: Results, numbers: Sequence[int], *, part: int | None = None) -> Floats:
     """Stack out-of-fold probabilities (K, n, C), or those fitted without the labels of a part."""
     scored = [results[number] for number in numbers]
     views = [result.oof if part is None else result.view(part) for result in scored]
     return np.stack([np.asarray(proba, dtype=np.float64) for proba in views])
 
 
-def _single(judge: Judge, result: Scored, number: int) -> Blend:
-    """Return the best single strategy as a result without a blend."""
-    labels = judge.labels(result.view) if result.labels is None else result.labels
-    proba = np.asarray(result.oof, dtype=np.float64)
-    return Blend((number,), (1.0,), proba, labels, result.score, is_blend=False)
+@dataclass(frozen=True, eq=False)
+class ScoredRows:
+    """Scored rows and their probabilities by all candidates, (K, n, C)."""
+
+    judge: Judge
+    proba: Floats
+
+    def take(self, mask: Mask) -> ScoredRows:
+        """Return a selection of rows, sorted by group so that a group is a slice without a copy."""
+        rows = np.flatnonzero(mask)[np.argsort(self.judge.group[mask], kind="stable")]
+        return ScoredRows(self.judge.take(rows), self.proba[:, rows])
+
+    def mix(self, weights: Floats) -> Floats:
+        """Return the weighted mean of the candidates, (n, C)."""
+        return np.tensordot(weights, self.proba, axes=1)  # (K,), (K, n, C) -> (n, C)
+
+    @cached_property
+    def _parts(self) -> list[slice]:
+        """Slices of the groups if each has enough rows of every class, or one slice of all rows.
+
+        Groups are scored separately because the probabilities of different folds are not on one
+        scale: see `autoimb.assessment.judge`.
+        """
+        y, group, n_classes = self.judge.y, self.judge.group, self.judge.metric.n_classes
+        starts = np.append(np.flatnonzero(np.diff(group, prepend=-1)), len(group))
+        parts = [slice(*ends) for ends in pairwise(starts.tolist())]
+        min_rows = min(np.bincount(y[part], minlength=n_classes).min() for part in parts)
+        return parts if min_rows >= _ENOUGH_ROWS else [slice(None)]
+
+    def merit(self, proba: Floats) -> float:
+        """Return the value of probabilities (n, C) of sorted rows that the weights maximize."""
+        metric, y, weight = self.judge.metric, self.judge.y, self.judge.weight
+        likelihood = -float(np.average(row_log_loss(y, proba), weights=weight))
+        if metric.kind == "label":
+            return likelihood
+        values = []
+        for part in self._parts:
+            part_weight = None if weight is None else weight[part]
+            values.append(metric(y[part], proba[part], weight=part_weight))
+        return likelihood + float(np.mean([metric.utility(value) for value in values]))
+
+
+def _draw_bags(
+    n_candidates: int, n_cells: int, random_state: int, policy: SearchPolicy
+) -> list[Ints]:
+    """Draw the candidates of each bag, about half of all."""
+    size = max(min(n_candidates, 5), -(-n_candidates // 2))
+    affordable = policy.result.blend_work // (n_cells * size * policy.result.blend_steps)
+    number = int(np.clip(affordable, 1, _MAX_BAGS))
+    random = stream(Purpose.BLEND_BAGS, random_state)
+    return [np.sort(random.choice(n_candidates, size, replace=False)) for _ in range(number)]
+
+
+@dataclass(frozen=True)
+class Weighing:
+    """Bagged greedy selection.
+
+    Attributes
+    ----------
+    numbers : sequence of K ints
+        Trials of the candidates.
+    bags : sequence of int64 arrays
+        Candidates that each bag can choose.
+    deadline : Deadline
+        Time after which no further bag is started.
+    policy : SearchPolicy
+    partner : bool array of shape (K,)
+        Mask of the candidates that are partners, not networks.
+    shares : float64 array of shape (K, R)
+        Shares of R limited resources that each candidate takes; see `Limits.shares`.
+    """
+
+    numbers: Sequence[int]
+    bags: Sequence[Ints]
+    deadline: Deadline
+    policy: SearchPolicy
+    partner: Mask
+    shares: Floats
+
+    def fit(self, rows: ScoredRows) -> tuple[Floats, Floats]:
+        """Return the weights (K,) that fit these rows, and those of the best network alone."""
+        alone, total = np.zeros(len(rows.proba)), np.zeros(len(rows.proba))
+        merits = np.array([rows.merit(proba) for proba in rows.proba])
+        alone[np.argmax(np.where(self.partner, -np.inf, merits))] = 1.0
+        for members in self.bags:
+            total += self._greedy(rows, members)
+            if self.deadline.expired:
+                break
+        total[~self._within_limits(total, alone)] = 0.0
+        if not total.any():
+            # Only partners were chosen, and the limits have no room for them beside a network.
+            return alone, alone
+        weights = total / total.sum()
+        return self._floored(weights, alone) if self.partner.any() else weights, alone
+
+    def _within_limits(self, weights: Floats, alone: Floats) -> Mask:
+        """Select the largest weights whose candidates together keep the limits, (K,).
+
+        At least one network is selected.
+        """
+        network_weights = np.where(self.partner, 0.0, weights)
+        first = int(np.argmax(network_weights if network_weights.any() else alone))
+        selected, taken = np.zeros(len(weights), dtype=bool), self.shares[first]
+        selected[first] = True
+        # Candidates are added in order of decreasing weight while their shares still fit.
+        for k in np.argsort(-weights, kind="stable"):
+            fits = bool((taken + self.shares[k] <= 1).all())
+            if fits and not selected[k] and selected.sum() < self.policy.result.max_blended:
+                selected[k], taken = True, taken + self.shares[k]
+        return selected
+
+    def _floored(self, weights: Floats, alone: Floats) -> Floats:
+        """Raise the weights of networks to their minimum share, in their proportions.
+
+        Where no network has a weight, the best one gets the whole share.
+        """
+        network_weights = np.where(self.partner, 0.0, weights)
+        share = network_weights.sum()
+        if share >= _MIN_NETWORKS_SHARE:
+            return weights
+        network_weights = network_weights / share if share > 0 else alone
+        partner_weights = np.where(self.partner, weights, 0.0)
+        floored: Floats = (
+            _MIN_NETWORKS_SHARE * network_weights
+            + (1 - _MIN_NETWORKS_SHARE) * partner_weights / partner_weights.sum()
+        )
+        return floored
+
+    def _greedy(self, rows: ScoredRows, members: Ints) -> Floats:
+        """Add the best candidate repeatedly while the value increases; return weights (K,)."""
+        counts, total, best = np.zeros(len(rows.proba)), np.zeros_like(rows.proba[0]), -np.inf
+        for size in range(1, self.policy.result.blend_steps + 1):
+            values = [rows.merit((total + rows.proba[member]) / size) for member in members]
+            at = int(np.argmax(values))
+            if values[at] <= best + _FLAT:
+                break
+            best, total = values[at], total + rows.proba[members[at]]
+            counts[members[at]] += 1
+            if self.deadline.expired:
+                break
+        return np.asarray(counts / counts.sum())

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -81,8 +81,8 @@ class Deployment:
         Encoder of the whole table; the encoders of the folds have about the same size.
     outline : Outline
     n_classes : int
-    folds : tuple of int
-        Number of folds of each repeat whose networks are deployed.
+    folds : int
+        Number of folds whose networks are deployed.
     fixed : Footprint
         Footprint that all pipelines have in common: encoders, schema and thresholds.
     """
@@ -90,11 +90,11 @@ class Deployment:
     encoder: Encoder
     outline: Outline
     n_classes: int
-    folds: tuple[int, ...]
+    folds: int
     fixed: Footprint
 
     @classmethod
-    def of(cls, dataset: Dataset, plan: Plan, *, confirmed: bool) -> Deployment:
+    def of(cls, dataset: Dataset, plan: Plan) -> Deployment:
         """Count the part of the footprint that does not depend on a strategy.
 
         Parameters
@@ -102,27 +102,21 @@ class Deployment:
         dataset : Dataset
             Sees: all rows, for the sizes of the encoders.
         plan : Plan
-        confirmed : bool
-            Whether the best strategies are trained on the confirming splits.
         """
         rows, data = np.arange(len(dataset.y)), dataset
         encoder = Encoder.fit(data.columns, rows, layout=data.layout, y=data.y, weight=data.weight)
-        repeats = plan.folds.confirming if confirmed else (0,)
-        folds = tuple(len(plan.folds.repeat(number).folds) for number in repeats)
-        encoders = plan.folds.offset(repeats[-1]) + folds[-1]
-        if plan.folds.deploys_last:
-            folds, encoders = (1,) * len(repeats), 1
+        folds = 1 if plan.folds.deploys_last else len(plan.folds.folds)
         columns = data.columns.numbers.shape[1] + data.columns.codes.shape[1]
         encoder_bytes = _bytes(encoder.to_arrays()) + len(msgspec.json.encode(encoder.layout))
         # The file also has the schema, and class counts for up to a thousand thresholds.
         schema_bytes = _ENTRY * (columns + 16) + 8 * ROWS * (data.n_classes + 1)
-        read_seconds = ROWS * columns * (1 + encoders) / _VALUES_PER_SECOND
+        read_seconds = ROWS * columns * (1 + folds) / _VALUES_PER_SECOND
         return cls(
             encoder=encoder,
             outline=plan.effort.outline,
             n_classes=data.n_classes,
             folds=folds,
-            fixed=Footprint(encoders * encoder_bytes + schema_bytes, read_seconds),
+            fixed=Footprint(folds * encoder_bytes + schema_bytes, read_seconds),
         )
 
     def planned_footprint(self, network: Choice, ensemble: Choice) -> Footprint:
@@ -136,10 +130,9 @@ class Deployment:
             n_classes=self.n_classes,
         )
         parameters = build(spec, 1, device="meta").parameters.declared
-        networks = sum(self.folds) * shape.members * shape.rounds
-        packs = len(self.folds) * shape.rounds
+        networks = self.folds * shape.members * shape.rounds
         numbers = 4 * sum(prod(p.shape) for p in parameters) + 8 * (2 + self.n_classes)
-        written = packs * (_ENTRY * (len(parameters) + 3) + len(msgspec.json.encode(spec)))
+        written = shape.rounds * (_ENTRY * (len(parameters) + 3) + len(msgspec.json.encode(spec)))
         return Footprint(networks * numbers + written, networks * self._seconds(spec))
 
     def fitted_footprint(self, fitted: FittedStrategy) -> Footprint:
@@ -165,11 +158,36 @@ class Limits:
     maximum : Footprint
         Largest footprint; infinite where the user set no limit.
     deployment : Deployment or None
-        Quantities from which footprints are counted; None without limits.
+        Quantities from which footprints are counted; None without limits, where nothing is counted.
     """
 
     maximum: Footprint = field(default_factory=lambda: Footprint(math.inf, math.inf))
     deployment: Deployment | None = None
+
+    @classmethod
+    def of(
+        cls, dataset: Dataset, plan: Plan, *, seconds: float | None, megabytes: float | None
+    ) -> Limits:
+        """Return the limits of a study; None is no limit. See `Deployment.of`."""
+        if seconds is None and megabytes is None:
+            return cls()
+        maximum = Footprint(
+            math.inf if megabytes is None else MEGABYTE * megabytes,
+            math.inf if seconds is None else seconds,
+        )
+        return cls(maximum, Deployment.of(dataset, plan))
+
+    def planned_footprint(self, network: Choice, ensemble: Choice) -> Footprint:
+        """Count the footprint of a network and an ensemble, deployed alone, before training."""
+        if self.deployment is None:
+            return Footprint()
+        return self.deployment.fixed + self.deployment.planned_footprint(network, ensemble)
+
+    def fitted_footprint(self, strategies: Iterable[FittedStrategy]) -> Footprint:
+        """Count the footprint of fitted strategies that are deployed together."""
+        if self.deployment is None:
+            return Footprint()
+        return sum(map(self.deployment.fitted_footprint, strategies), self.deployment.fixed)
 
     def broken_by(self, strategy: Strategy) -> str | None:
         """Return the reason why a strategy alone breaks a limit before training, or None."""
@@ -177,15 +195,17 @@ class Limits:
 
     def broken(self, network: Choice, ensemble: Choice) -> str | None:
         """Return the reason why a network and an ensemble break a limit, or None."""
-        if self.deployment is None:
-            return None
-        return self._broken(self.deployment.planned_footprint(network, ensemble))
+        return self._broken(self.planned_footprint(network, ensemble))
 
     def broken_by_fitted(self, fitted: FittedStrategy) -> str | None:
         """Return the reason why a fitted strategy alone breaks a limit, or None."""
-        if self.deployment is None:
-            return None
-        return self._broken(self.deployment.fitted_footprint(fitted))
+        return self._broken(self.fitted_footprint([fitted]))
+
+    def _broken(self, footprint: Footprint) -> str | None:
+        beyond = limits_beyond(
+            self._asked | {"bytes": footprint.bytes, "seconds": footprint.seconds}
+        )
+        return None if beyond is None else f"Deployed alone it would take {beyond}."
 
     def shares(self, fitted: FittedStrategy) -> tuple[float, float]:
         """Return the shares of bytes and seconds that a strategy takes.
@@ -197,17 +217,13 @@ class Limits:
             return 0.0, 0.0
         footprint, fixed = self.deployment.fitted_footprint(fitted), self.deployment.fixed
         # The lower bounds avoid division by zero where the encoders alone break a limit.
-        available = (
-            max(self.maximum.bytes - fixed.bytes, 1.0),
-            max(self.maximum.seconds - fixed.seconds, 1e-9),
-        )
-        return footprint.bytes / available[0], footprint.seconds / available[1]
+        n_bytes = max(self.maximum.bytes - fixed.bytes, 1.0)
+        seconds = max(self.maximum.seconds - fixed.seconds, 1e-9)
+        return footprint.bytes / n_bytes, footprint.seconds / seconds
 
     def excess(self, network: Choice, ensemble: Choice) -> float:
         """Return the larger of a strategy's ratios of bytes and of seconds to the limits."""
-        if self.deployment is None:
-            return 0.0
-        footprint = self.deployment.fixed + self.deployment.planned_footprint(network, ensemble)
+        footprint = self.planned_footprint(network, ensemble)
         return max(footprint.bytes / self.maximum.bytes, footprint.seconds / self.maximum.seconds)
 
     def deployed(self, pipeline: FittedPipeline) -> dict[str, float | None]:
@@ -224,26 +240,17 @@ class Limits:
             limits; ``counted_seconds``, ``counted_bytes``: the footprint that is compared with the
             limits. Values are None where there is no limit.
         """
-        counted: tuple[float | None, float | None] = (None, None)
+        counted: dict[str, float | None] = {"counted_seconds": None, "counted_bytes": None}
         if self.deployment is not None:
-            parts = (self.deployment.fitted_footprint(fitted) for fitted in pipeline.strategies)
-            footprint = sum(parts, self.deployment.fixed)
-            counted = (footprint.seconds, footprint.bytes)
-        counts = {"counted_seconds": counted[0], "counted_bytes": counted[1]}
-        return {"rows": ROWS} | counts | self._asked
+            footprint = self.fitted_footprint(pipeline.strategies)
+            counted = {"counted_seconds": footprint.seconds, "counted_bytes": footprint.bytes}
+        return {"rows": ROWS} | counted | self._asked
 
     @property
     def _asked(self) -> dict[str, float | None]:
         """The limits as plain values; None where a limit is infinite."""
         asked = {"max_seconds": self.maximum.seconds, "max_bytes": self.maximum.bytes}
         return {name: limit if math.isfinite(limit) else None for name, limit in asked.items()}
-
-    def _broken(self, footprint: Footprint) -> str | None:
-        """Return the reason why a footprint breaks a limit once the fixed one is added, or None."""
-        assert self.deployment is not None
-        total = self.deployment.fixed + footprint
-        beyond = limits_beyond(self._asked | {"bytes": total.bytes, "seconds": total.seconds})
-        return None if beyond is None else f"Deployed alone it would take {beyond}."
 
 
 def limits_beyond(deployed: Mapping[str, float | None]) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,38 +19,11 @@ __all__ = [
     "Failed",
     "Infeasible",
     "Outcome",
-    "Pruned",
     "Scored",
-    "Trace",
     "ranked",
     "reason_of",
+    "usable",
 ]
-
-
-@dataclass(frozen=True)
-class Trace:
-    """Course of a training.
-
-    Attributes
-    ----------
-    curve, floor : tuple of float
-        Mean and minimum over the folds of the measure at each checkpoint.
-    planned : int
-        Number of checkpoints of the planned work.
-    ended : bool
-        Whether early stopping ended the training, so that more work would change nothing.
-    confirmed : bool
-        Whether the trial was trained on confirming folds, which had not chosen it.
-    checkpoints : tuple of int
-        Checkpoint used by each fold, of every repeat.
-    """
-
-    curve: tuple[float, ...] = ()
-    floor: tuple[float, ...] = ()
-    planned: int = 0
-    ended: bool = False
-    confirmed: bool = False
-    checkpoints: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +42,6 @@ class Scored:
         most probable class is the label.
     fitted : FittedStrategy or None
         Fitted networks or trees; None where they were not stored.
-    trace : Trace
     seconds : float
     """
 
@@ -78,7 +50,6 @@ class Scored:
     finishing: Finishing | None = None
     labels: np.ndarray | None = None
     fitted: FittedStrategy | None = None
-    trace: Trace = field(default_factory=Trace)
     seconds: float = 0.0
 
     @property
@@ -109,15 +80,6 @@ class Cut:
 
 
 @dataclass(frozen=True)
-class Pruned:
-    """A trial that was stopped early because it was much worse than the best trial."""
-
-    reason: str
-    trace: Trace = field(default_factory=Trace)
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True)
 class Infeasible:
     """A trial whose strategy cannot be trained on these rows."""
 
@@ -133,22 +95,19 @@ class Failed:
     seconds: float = 0.0
 
 
-Outcome = Scored | Cut | Pruned | Infeasible | Failed
+Outcome = Scored | Cut | Infeasible | Failed
+
+
+def usable(outcome: Outcome) -> Scored | None:
+    """Return the result of a trial, also if its deadline ended it; None where there is none."""
+    if isinstance(outcome, Cut):
+        return outcome.best
+    return outcome if isinstance(outcome, Scored) else None
 
 
 def ranked(results: Mapping[int, Scored]) -> list[int]:
-    """Return the numbers of trials, best first; ties are in order of the numbers.
-
-    Confirmed trials come first whatever their values, since the values of unconfirmed trials are
-    optimistic: they were used to choose the trials.
-    """
-
-    def place(number: int) -> tuple[bool, float, int]:
-        """Return the sort key of a trial."""
-        result = results[number]
-        return not result.trace.confirmed, -result.score.utility, number
-
-    return sorted(results, key=place)
+    """Return the numbers of trials, best first; ties are in order of the numbers."""
+    return sorted(results, key=lambda number: (-results[number].score.utility, number))
 
 
 def reason_of(error: BaseException) -> str:

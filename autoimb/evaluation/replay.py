@@ -34,20 +34,18 @@ increased by a share that was measured on simulated tables.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autoimb.assessment.judge import Judge, Prediction
-from autoimb.assessment.metrics import Metric
 from autoimb.assessment.uncertainty import Reported, error_of_mean, errors_needed, jackknife
-from autoimb.budget import Deadline
 from autoimb.data.subsample import subsample
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.randomness import Purpose, stream
 
-__all__ = ["Candidates", "replay"]
+__all__ = ["replay"]
 
 # Largest number of bootstrap samples between two checks of the deadline
 # (reports/design/reported-score.md).
@@ -61,94 +59,40 @@ Ints = NDArray[np.int64]
 _MIN_ROWS = 20  # smallest mean number of rows per class in a subsample
 
 
-@dataclass(frozen=True, eq=False)
-class Candidates:
-    """Candidates from which the result was chosen.
+def replay(
+    judge: Judge,
+    singles: Sequence[Prediction],
+    *,
+    control: NDArray[np.bool_],
+    chosen: int,
+    raw: float,
+    random_state: int,
+    blends: Sequence[tuple[Prediction, float]] = (),
+    policy: SearchPolicy = DEFAULT_POLICY,
+) -> Reported:
+    """Correct the score of the result for the optimism of its choice.
 
-    Attributes
+    Sees: out-of-fold predictions of the scored rows.
+
+    Parameters
     ----------
-    singles : sequence of Prediction
+    judge : Judge
+        Judge of the scored rows. After its deadline no further samples are drawn. At least one
+        batch is drawn: a hundred samples, or five for a user-defined metric, which takes one sample
+        at a time. Without a deadline no clock is read.
+    singles : sequence of K Predictions
         Out-of-fold probabilities (n, C) and labels (n,) of the best strategies.
     control : ndarray of bool, shape (K,)
         Mask of the strategies without an imbalance method.
     chosen : int
         Index of the best single strategy, after law 3.
-    blends : sequence of (Prediction, float)
-        Blends that replaced the preceding result, in this order, with their cross-fitted gain over
-        it; the last blend is the result. Empty where the result is the single strategy.
-    """
-
-    singles: Sequence[Prediction]
-    control: NDArray[np.bool_]
-    chosen: int
-    blends: Sequence[tuple[Prediction, float]] = ()
-
-    @property
-    def predictions(self) -> list[Prediction]:
-        """Predictions of the single strategies, followed by those of the blends."""
-        return [*self.singles, *(prediction for prediction, _ in self.blends)]
-
-    @property
-    def result(self) -> int:
-        """Index of the result among the predictions."""
-        return len(self.singles) + len(self.blends) - 1 if self.blends else self.chosen
-
-
-@dataclass(frozen=True, eq=False)
-class _Way:
-    """Method of valuing predictions: raw or ranked, over all rows or as the mean over groups."""
-
-    predictions: Sequence[Prediction]
-    pooled: bool
-
-    def take(self, rows: Ints) -> _Way:
-        """Return the same method for a selection of rows."""
-        taken = [(proba[rows], labels[rows]) for proba, labels in self.predictions]
-        return replace(self, predictions=taken)
-
-    def values(self, judge: Judge, counts: Floats) -> Floats:
-        """Return the value of each prediction on each sample, (P, B)."""
-        # A sample of whole groups may lack a class, so that its value is NaN.
-        with np.errstate(invalid="ignore"):
-            values = [
-                judge.of_samples(prediction, counts, pooled=self.pooled)
-                for prediction in self.predictions
-            ]
-        return np.array(values)
-
-    def moves(self, judge: Judge, counts: Floats) -> Floats:
-        """Return the difference of each prediction's value on each sample to all rows, (P, B)."""
-        values = self.values(judge, np.concatenate([np.ones((1, counts.shape[1])), counts]))
-        # A sample without a value counts as one without a difference.
-        moved: Floats = np.nan_to_num(values[:, 1:] - values[:, :1])
-        return moved
-
-
-def replay(
-    judge: Judge,
-    candidates: Candidates,
-    raw: float,
-    *,
-    random_state: int,
-    deadline: Deadline | None = None,
-    policy: SearchPolicy = DEFAULT_POLICY,
-) -> Reported:
-    """Correct the score of the result for the optimism of its choice.
-
-    Parameters
-    ----------
-    judge : Judge
-        Judge of the scored rows.
-    candidates : Candidates
-        Sees: out-of-fold predictions of the scored rows.
     raw : float
         Score of the result on these rows, without the correction.
     random_state : int
         Seed of the samples.
-    deadline : Deadline, optional
-        Time after which no further samples are drawn. At least one batch is drawn: a hundred
-        samples, or five for a user-defined metric, which takes one sample at a time. Without a
-        deadline no clock is read.
+    blends : sequence of (Prediction, float), optional
+        Blends that replaced the preceding result, in this order, with their cross-fitted gain over
+        it; the last blend is the result. Without blends the result is the single strategy.
     policy : SearchPolicy, optional
         Source of the number of samples, their number of rows, and the part of the error that is
         due to training.
@@ -160,51 +104,53 @@ def replay(
         few rows of the rarest class, since means over small groups are too high. The interval is
         the value ± 1.96 errors, on the scale of log-odds where the metric lies between 0 and 1.
     """
-    deadline = deadline or Deadline()
-    if judge.counted is not judge:
-        candidates = replace(
-            candidates,
-            singles=[judge.of_counted(prediction) for prediction in candidates.singles],
-            blends=[(judge.of_counted(prediction), gain) for prediction, gain in candidates.blends],
-        )
-        judge = judge.counted
-    predictions, all_rows = candidates.predictions, np.ones((1, len(judge.y)))
-    # The first method is the one that made the choice, the last is the one that is reported.
-    ways = [_Way(predictions, judge.pooled)]
+    predictions = [*singles, *(prediction for prediction, _ in blends)]
+    predictions = [judge.of_counted(prediction) for prediction in predictions]
+    judge, n_predictions = judge.counted, len(predictions)
+    result = n_predictions - 1 if blends else chosen
+    # Predictions are valued as for the choice, and then, where that differs, as they are reported.
+    valued = [(prediction, judge.pooled) for prediction in predictions]
     reporting = [
         judge.reporting(prediction, policy.result.rare_rows_per_group) for prediction in predictions
     ]
     pooled = reporting[0][1]
     if pooled != judge.pooled or (pooled and judge.metric.kind == "ranking"):
-        ways.append(_Way([prediction for prediction, _ in reporting], pooled))
-    values = [way.values(judge, all_rows)[:, 0] for way in ways]  # (P,) each
-    rows, scale, sampled = _subsampled(judge, len(ways) * len(predictions), random_state, policy)
-    taken = [way.take(rows) for way in ways]
+        valued += reporting
+    values = _values(judge, valued, np.ones((1, len(judge.y))))[:, 0]
+    rows, scale, sampled = _subsampled(judge, len(valued), random_state, policy)
+    taken = [((proba[rows], labels[rows]), pooled) for (proba, labels), pooled in valued]
     random = stream(Purpose.REPLAYS, random_state)
     parts: list[Floats] = []
     # Samples are valued in batches: large enough to be vectorized, small enough for the deadline.
-    at_a_time = _REPLAYS_AT_A_TIME // (_FOREIGN_WORK if judge.metric.foreign else 1)
-    a_sample = len(ways) * len(predictions) * len(judge.metric.classes) * len(rows)
-    at_a_time = int(np.clip(_work(judge, policy) // a_sample, 5, at_a_time))
-    while len(parts) * at_a_time < policy.result.replays:
+    batch = _REPLAYS_AT_A_TIME // (_FOREIGN_WORK if judge.metric.foreign else 1)
+    a_sample = len(valued) * len(judge.metric.classes) * len(rows)
+    batch = int(np.clip(_work(judge, policy) // a_sample, 5, batch))
+    while len(parts) * batch < policy.result.replays:
         counts = _draw(
-            sampled, scale, at_a_time, random, pooled=judge.pooled or judge.cluster is not None
+            sampled, scale, batch, random, pooled=judge.pooled or judge.cluster is not None
         )
-        parts.append(np.stack([way.moves(sampled, counts) for way in taken]))
-        if deadline.expired:
+        parts.append(_moves(sampled, taken, counts))
+        if judge.deadline.expired:
             break
-    moves = np.concatenate(parts, axis=2)  # [(W, P, B), ...] -> (W, P, all B)
+    moves = np.concatenate(parts, axis=1)  # [(V, batch), ...] -> (V, B)
     sign = 1.0 if judge.metric.greater_is_better else -1.0
-    choice = _choose(candidates, sign * values[0], sign * moves[0], metric=judge.metric)
-    optimism = float(moves[-1][choice, np.arange(moves.shape[2])].mean())
-    value = float(values[-1][candidates.result]) - optimism
-    of_rows = float(moves[-1][candidates.result].std(ddof=1))
-    error = judge.with_training(of_rows, policy)
+    choice = _choose(
+        sign * values[:n_predictions],
+        sign * moves[:n_predictions],
+        control=control,
+        chosen=chosen,
+        # The gain in a metric of labels is one of likelihood, which samples do not value: the blend
+        # is always chosen.
+        gains=[np.inf if judge.metric.kind == "label" else gain for _, gain in blends],
+    )
+    values, moves = values[-n_predictions:], moves[-n_predictions:]
+    optimism = float(moves[choice, np.arange(moves.shape[1])].mean())
+    error = judge.with_training(float(moves[result].std(ddof=1)), policy)
     if not judge.drawn_by_class:
         # The rows of a fold may be similar, as those of one patient are, so the error over folds
         # can be larger than the error over rows.
-        error = max(error, _error_over_folds(judge, predictions[candidates.result], pooled=pooled))
-    value, low, high = judge.interval(value, error)
+        error = max(error, _error_over_folds(judge, predictions[result], pooled=pooled))
+    value, low, high = judge.interval(float(values[result]) - optimism, error)
     return Reported(
         value=value,
         error=error,
@@ -212,9 +158,27 @@ def replay(
         high=high,
         raw=raw,
         optimism=optimism,
-        replays=moves.shape[2],
+        replays=moves.shape[1],
         greater_is_better=judge.metric.greater_is_better,
     )
+
+
+def _values(judge: Judge, valued: Sequence[tuple[Prediction, bool]], counts: Floats) -> Floats:
+    """Return the values on each sample, (V, B), of predictions that are pooled or not."""
+    # A sample of whole groups may lack a class, so that its value is NaN.
+    with np.errstate(invalid="ignore"):
+        values = [
+            judge.of_samples(prediction, counts, pooled=pooled) for prediction, pooled in valued
+        ]
+    return np.array(values)
+
+
+def _moves(judge: Judge, valued: Sequence[tuple[Prediction, bool]], counts: Floats) -> Floats:
+    """Return the difference of each value on each sample to that on all rows, (V, B)."""
+    values = _values(judge, valued, np.concatenate([np.ones((1, counts.shape[1])), counts]))
+    # A sample without a value counts as one without a difference.
+    moved: Floats = np.nan_to_num(values[:, 1:] - values[:, :1])
+    return moved
 
 
 def _error_over_folds(judge: Judge, prediction: Prediction, *, pooled: bool) -> float:
@@ -283,33 +247,38 @@ def _draw(
     return counts[:, unit]
 
 
-def _choose(candidates: Candidates, values: Floats, moves: Floats, *, metric: Metric) -> Ints:
+def _choose(
+    values: Floats,
+    moves: Floats,
+    *,
+    control: NDArray[np.bool_],
+    chosen: int,
+    gains: Sequence[float],
+) -> Ints:
     """Repeat the choice on each sample, by utilities (P,) and their differences (P, B).
 
     The best strategy with a method has to beat the best control (law 3). A blend is chosen where it
-    has a gain on the sample. For a metric of labels the gain is one of likelihood, which the
-    samples do not value, so the blend is always chosen.
+    has a gain on the sample.
 
     Returns
     -------
     ndarray of int64, shape (B,)
-        Indices of the chosen candidates.
+        Indices of the chosen predictions.
     """
-    n_singles = len(candidates.singles)
+    n_singles = len(control)
     estimates = _pulled(values[:n_singles], moves[:n_singles])[:, None] + moves[:n_singles]
-    places = [np.flatnonzero(mask) for mask in (candidates.control, ~candidates.control)]
+    places = [np.flatnonzero(mask) for mask in (control, ~control)]
     best = [group[estimates[group].argmax(axis=0)] for group in places if len(group)]
     choice: Ints = best[0]
     if len(best) == 2:
         samples = np.arange(moves.shape[1])
-        control, treated = best
-        error = (moves[treated, samples] - moves[control, samples]).std()
-        gap = estimates[treated, samples] - estimates[control, samples]
-        choice = np.where(gap > error * errors_needed(len(places[1])), treated, control)
-    previous = candidates.chosen
-    for place, (_, gain) in enumerate(candidates.blends, n_singles):
-        stays = gain + moves[place] - moves[previous] > 0
-        choice = np.where(stays | (metric.kind == "label"), place, choice)
+        alone, treated = best
+        error = (moves[treated, samples] - moves[alone, samples]).std()
+        gap = estimates[treated, samples] - estimates[alone, samples]
+        choice = np.where(gap > error * errors_needed(len(places[1])), treated, alone)
+    previous = chosen
+    for place, gain in enumerate(gains, n_singles):
+        choice = np.where(gain + moves[place] - moves[previous] > 0, place, choice)
         previous = place
     return choice
 

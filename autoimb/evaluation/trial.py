@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -13,7 +12,6 @@ from autoimb.assessment.calibration import (
     Calibrator,
     Finishing,
     calibrator_that_gains,
-    finish,
     fit_calibrator,
     row_log_loss,
 )
@@ -27,19 +25,19 @@ from autoimb.evaluation.outcome import (
     Failed,
     Infeasible,
     Outcome,
-    Pruned,
     Scored,
-    Trace,
     reason_of,
+    usable,
 )
-from autoimb.evaluation.workload import forest_trees, partner_plan, tree_iterations
+from autoimb.evaluation.task import Task, Trial
+from autoimb.evaluation.workload import forest_trees, tree_iterations
 from autoimb.partners.fit import Growth, fit_boosted_trees, fit_forests
 from autoimb.partners.trees import FittedTrees
 from autoimb.pipeline.fitted import FittedMemberPack, FittedStrategy, fold_average
 from autoimb.space.partner import PARTNER, Bagged
-from autoimb.training.checkpoints import Measure, Until
-from autoimb.training.fit import Job, Trained, fit_members
-from autoimb.training.parts import Parts
+from autoimb.space.strategy import Strategy
+from autoimb.training.checkpoints import Measure
+from autoimb.training.fit import Trained, train_strategy
 from autoimb.training.plan import Plan
 
 __all__ = ["evaluate", "within"]
@@ -47,20 +45,19 @@ __all__ = ["evaluate", "within"]
 
 def within(outcome: Outcome, limits: Limits) -> Outcome:
     """Return an outcome, or `Infeasible` where the fitted strategy breaks a limit."""
-    best = outcome.best if isinstance(outcome, Cut) else outcome
-    fitted = best.fitted if isinstance(best, Scored) else None
+    result = usable(outcome)
+    fitted = None if result is None else result.fitted
     reason = None if fitted is None else limits.broken_by_fitted(fitted)
     return outcome if reason is None else Infeasible(reason, outcome.seconds)
 
 
-def evaluate(job: Job, judge: Judge) -> Outcome:
+def evaluate(task: Task, trial: Trial) -> Outcome:
     """Evaluate a strategy out of fold; an exception becomes an outcome.
 
     Parameters
     ----------
-    job : Job
-    judge : Judge
-        Judge of the rows that the plan scores, in their order.
+    task : Task
+    trial : Trial
 
     Returns
     -------
@@ -70,15 +67,8 @@ def evaluate(job: Job, judge: Judge) -> Outcome:
     started = time.monotonic()
     outcome: Outcome
     try:
-        measure = _measure(judge.metric, job.plan)
-        if job.strategy.is_partner:
-            outcome = _partner(job, judge, measure)
-        else:
-            until = Until(measure, job.deadline, job.bar)
-            trained = []
-            for number in job.plan.repeats:
-                trained.append(fit_members(job, job.data.repeat(number), until))
-            outcome = _judged(job, judge, trained)
+        evaluation = _partner if trial.strategy.is_partner else _networks
+        outcome = evaluation(task, trial, _measure(task.judge.metric, task.plan))
     except InfeasibleError as error:
         outcome = Infeasible(str(error))
     except DeadlineExceeded as error:
@@ -89,105 +79,72 @@ def evaluate(job: Job, judge: Judge) -> Outcome:
     return replace(outcome, seconds=time.monotonic() - started)
 
 
-def _judged(job: Job, judge: Judge, trained: Sequence[Trained]) -> Outcome:
-    """Return the outcome of networks that were trained on one or more repeats of the folds."""
-    first = trained[0]
-    trace = Trace(
-        curve=first.curve,
-        floor=first.floor,
-        planned=first.planned,
-        ended=all(result.ended for result in trained),
-        confirmed=job.plan.repeats != (0,),
-        checkpoints=tuple(checkpoint for result in trained for checkpoint in result.checkpoints),
-    )
-    if first.pruned:
-        done, planned = len(first.curve), first.planned
-        return Pruned(f"Given up after {done} of {planned} planned checkpoints.", trace)
-    # Each row is predicted by the networks of all repeats that were not trained on it.
-    repeats = [job.data.repeat(number) for number in job.plan.repeats]
-    by_repeat = [_out_of_fold(result, data) for result, data in zip(trained, repeats)]
-    raw = np.mean(by_repeat, axis=0)
+def _networks(task: Task, trial: Trial, measure: Measure) -> Outcome:
+    """Train the networks of a strategy."""
+    strategy, plan = trial.strategy, task.plan
+    trained = train_strategy(strategy, plan, task.parts, measure=measure, deadline=trial.deadline)
+    raw = _out_of_fold(trained, task)
     if not np.isfinite(raw).all():
         return Failed("The training diverged: some probabilities are not finite.")
-    packs = _packs(trained, job.plan)
     # A NaN weight may leave probabilities finite, where an activation ignores it.
-    if not all(np.isfinite(values).all() for pack in packs for values in pack.state.values()):
+    states = (values for pack in trained.packs for values in pack.state.values())
+    if not all(np.isfinite(values).all() for values in states):
         return Failed("The training diverged: some weights are not finite.")
-    fitted = _fitted(job, packs=packs)
-    judge = judge.until(job.deadline)
-    scored = replace(_scored(judge, raw, fitted, needed=not job.strategy.exact), trace=trace)
-    if not np.isfinite(scored.score.value):
-        return Failed(f"its score is {scored.score.value}")
-    if len(by_repeat) > 1:
-        gain = _gain_of_mean(judge, [raw, *by_repeat], fitted.class_costs)
-        score = replace(scored.score, gain_of_mean=gain)
-        scored = replace(scored, score=score)
-    if any(result.cut for result in trained):
+    packs = trained.packs
+    if plan.folds.deploys_last:
+        packs = tuple(pack.of_folds({len(plan.folds.folds) - 1}) for pack in packs)
+    scored = _scored(task, trial, raw, _fitted(task, strategy, packs=packs))
+    if trained.cut and isinstance(scored, Scored):
         return Cut("The deadline ended it; its best epoch so far stands.", scored)
     return scored
 
 
-def _gain_of_mean(
-    judge: Judge, probabilities: Sequence[np.ndarray], class_costs: tuple[float, ...] | None
-) -> float:
-    """Return the gain in utility of the mean, which comes first, over single repeats."""
-    of_labels = judge.metric.kind == "label"
-    identity = Calibrator.identity(judge.metric.n_classes)
-    mean, *singles = [
-        judge.utility((proba, judge.labels(proba) if of_labels else proba.argmax(axis=1)))
-        for proba in (finish(raw, identity, class_costs) for raw in probabilities)
-    ]
-    return mean - float(np.mean(singles))
-
-
-def _partner(job: Job, judge: Judge, measure: Measure) -> Outcome:
-    """Fit the trees of a partner, on the confirming folds where there is time for them."""
-    dataset, partner = job.data.dataset, PARTNER.make(job.strategy.network)
-    plan = partner_plan(dataset, job.plan, partner)
+def _partner(task: Task, trial: Trial, measure: Measure) -> Outcome:
+    """Fit the trees of a partner."""
+    dataset, plan, deadline = task.dataset, task.plan, trial.deadline
+    partner = PARTNER.make(trial.strategy.network)
     data = (dataset, plan.folds.folds)
     seed, costs = plan.seed, plan.class_costs
     if isinstance(partner, Bagged):
         trees = forest_trees(dataset, plan, partner)
-        grown = fit_forests(*data, partner, job.deadline, trees=trees, seed=seed, class_costs=costs)
+        grown = fit_forests(*data, partner, deadline, trees=trees, seed=seed, class_costs=costs)
     else:
-        growth = Growth(tree_iterations(dataset, plan, partner), measure, job.deadline)
+        growth = Growth(tree_iterations(dataset, plan, partner), measure, deadline)
         grown = fit_boosted_trees(*data, partner, growth, seed=seed, class_costs=costs)
     raw = np.zeros((len(dataset.y), dataset.n_classes))
     for fold, posterior in zip(plan.folds.folds, grown.posteriors):
         raw[fold.score] = posterior
-    fitted = _fitted(job, trees=grown.folds)
-    trace = Trace(grown.curve, grown.floor, grown.planned, checkpoints=grown.iterations)
-    judge = judge.until(job.deadline)
-    scored = replace(_scored(judge, raw[plan.folds.scored], fitted, needed=False), trace=trace)
-    if not np.isfinite(scored.score.value):
-        return Failed(f"its score is {scored.score.value}")
-    return Cut("The deadline ended it; what had grown stands.", scored) if grown.cut else scored
+    trees = grown.folds[-1:] if plan.folds.deploys_last else grown.folds
+    fitted = _fitted(task, trial.strategy, trees=trees)
+    scored = _scored(task, trial, raw[plan.folds.scored], fitted)
+    if grown.cut and isinstance(scored, Scored):
+        return Cut("The deadline ended it; what had grown stands.", scored)
+    return scored
 
 
 def _fitted(
-    job: Job,
+    task: Task,
+    strategy: Strategy,
     *,
     packs: tuple[FittedMemberPack, ...] = (),
     trees: tuple[FittedTrees, ...] = (),
 ) -> FittedStrategy:
-    """Return the fitted strategy of a job, without calibration."""
-    strategy, plan = job.strategy, job.plan
-    if plan.folds.deploys_last:
-        trees = trees[-1:]
+    """Return a fitted strategy without calibration."""
     return FittedStrategy(
         strategy=strategy.to_json(),
         description=strategy.describe(),
         packs=packs,
-        calibrator=Calibrator.identity(job.data.dataset.n_classes),
-        class_costs=plan.carried_costs if strategy.class_weight.name == "costs" else None,
-        rung=plan.rung,
-        confirmed=plan.repeats != (0,),
+        calibrator=Calibrator.identity(task.dataset.n_classes),
+        class_costs=task.plan.carried_costs if strategy.class_weight.name == "costs" else None,
         trees=trees,
     )
 
 
-def _scored(judge: Judge, raw: np.ndarray, fitted: FittedStrategy, *, needed: bool) -> Scored:
+def _scored(task: Task, trial: Trial, raw: np.ndarray, fitted: FittedStrategy) -> Outcome:
     """Calibrate, label and score out-of-fold probabilities."""
+    judge = task.judge.until(trial.deadline)
+    # Networks whose prior has no closed-form correction need a calibrator.
+    needed = not (trial.strategy.is_partner or trial.strategy.exact)
     fitted = replace(fitted, calibrator=_calibrator(judge, raw, needed=needed))
     # The probabilities of a part are calibrated on the other parts; those of new rows are
     # calibrated on all parts.
@@ -199,11 +156,14 @@ def _scored(judge: Judge, raw: np.ndarray, fitted: FittedStrategy, *, needed: bo
     for number, (_, use) in enumerate(judge.parts):
         proba[use] = finishing.view(number)[use]
     labels = judge.labels(finishing.view) if judge.metric.kind == "label" else None
+    score = judge.score(proba, proba.argmax(axis=1) if labels is None else labels)
+    if not np.isfinite(score.value):
+        return Failed(f"its score is {score.value}")
     # Without costs and calibration the views equal the probabilities and need not be stored.
     identity = Calibrator.identity(raw.shape[1])
     as_it_is = finishing.class_costs is None and set(calibrators) == {identity}
     return Scored(
-        score=judge.score(proba, proba.argmax(axis=1) if labels is None else labels),
+        score=score,
         oof=proba,
         finishing=None if as_it_is else finishing,
         labels=labels,
@@ -211,23 +171,9 @@ def _scored(judge: Judge, raw: np.ndarray, fitted: FittedStrategy, *, needed: bo
     )
 
 
-def _packs(trained: Sequence[Trained], plan: Plan) -> tuple[FittedMemberPack, ...]:
-    """Return the packs of all repeats, their folds numbered as the encoders of the pipeline.
-
-    Where only the last fold is deployed, only its networks are returned.
-    """
-    packs = []
-    for number, result in zip(plan.repeats, trained):
-        last = len(plan.folds.repeat(number).folds) - 1
-        for pack in result.packs:
-            deployed = pack.of_folds({last}) if plan.folds.deploys_last else pack
-            packs.append(replace(deployed, fold=deployed.fold + plan.folds.offset(number)))
-    return tuple(packs)
-
-
-def _out_of_fold(trained: Trained, data: Parts) -> np.ndarray:
+def _out_of_fold(trained: Trained, task: Task) -> np.ndarray:
     """Average members and rounds within each fold, for the scored rows in table order."""
-    dataset, folds = data.dataset, data.folds
+    dataset, folds = task.dataset, task.plan.folds
     out = np.zeros((len(dataset.y), dataset.n_classes))
     # The scored rows of a fold are predicted by the networks of that fold only.
     for number, fold in enumerate(folds.folds):

@@ -28,7 +28,6 @@ __all__ = [
     "forest_trees",
     "input_bytes",
     "make_plan",
-    "partner_plan",
     "study_profile",
     "subsampled",
     "tree_iterations",
@@ -43,9 +42,6 @@ _PLANNED_WIDTH = 128
 _PARTNER_WORK = 1.0
 # Smallest number of boosting iterations of a partner.
 MIN_ITERATIONS = 100
-# Number of boosting iterations that must be affordable on the folds that confirm
-# (reports/design/tree-models.md).
-_FRESH_ITERATIONS = 150
 # Largest number of boosting iterations of a partner (reports/design/tree-models.md).
 MAX_ITERATIONS = 800
 
@@ -246,33 +242,6 @@ def study_profile(profile: Profile, dataset: Dataset, plan: Plan) -> Profile:
     )
 
 
-def partner_plan(dataset: Dataset, plan: Plan, partner: Trees | Bagged) -> Plan:
-    """Return the plan of a partner, on the confirming folds where its work is enough for them.
-
-    Partners are not chosen on any fold, so all folds are independent of them. The confirming folds
-    have more training rows each, and the best networks, with which a partner is compared, were
-    trained on them.
-
-    Parameters
-    ----------
-    dataset : Dataset
-    plan : Plan
-    partner : Trees or Bagged
-
-    Returns
-    -------
-    Plan
-        Plan with the folds on which the partner is trained.
-    """
-    first = plan.folds.confirming[0]
-    fresh = replace(plan, folds=plan.folds.repeat(first))
-    if isinstance(partner, Bagged):
-        enough = _affordable_trees(dataset, fresh, partner) >= _max_trees(dataset, partner)
-    else:
-        enough = _affordable_iterations(dataset, fresh, partner) >= _FRESH_ITERATIONS
-    return fresh if enough else plan
-
-
 def tree_iterations(dataset: Dataset, plan: Plan, trees: Trees) -> int:
     """Return the number of iterations that boosted trees have time for; no clock is read.
 
@@ -288,19 +257,14 @@ def tree_iterations(dataset: Dataset, plan: Plan, trees: Trees) -> int:
     int
         Number of iterations, between `MIN_ITERATIONS` and `MAX_ITERATIONS`.
     """
-    affordable = _affordable_iterations(dataset, plan, trees)
-    return int(np.clip(affordable, MIN_ITERATIONS, MAX_ITERATIONS))
-
-
-def _affordable_iterations(dataset: Dataset, plan: Plan, trees: Trees) -> float:
-    """Count the iterations of boosted trees that the work of a partner allows."""
     rows, width = _grown(dataset, plan)
     # The cost model has terms for each leaf and column, for each leaf, for each tree, and for each
     # row and column.
     a_tree = trees.leaves * (800 * width + 45_000) + 400_000
     nanoseconds = 4.0 * rows * width + len(plan.folds.folds) * a_tree
     outputs = 1 if dataset.n_classes == 2 else dataset.n_classes
-    return _partner_seconds(plan) / (1e-9 * nanoseconds * outputs)
+    affordable = _partner_seconds(plan) / (1e-9 * nanoseconds * outputs)
+    return int(np.clip(affordable, MIN_ITERATIONS, MAX_ITERATIONS))
 
 
 def forest_trees(dataset: Dataset, plan: Plan, bagged: Bagged) -> int:
@@ -330,22 +294,13 @@ def forest_trees(dataset: Dataset, plan: Plan, bagged: Bagged) -> int:
             f"a forest has an answer for each class in every leaf: at most {_MAX_CLASSES} "
             f"classes, got {dataset.n_classes}"
         )
-    affordable = int(_affordable_trees(dataset, plan, bagged))
-    return int(np.clip(affordable, _MIN_TREES, _max_trees(dataset, bagged)))
-
-
-def _max_trees(dataset: Dataset, bagged: Bagged) -> int:
-    """Return the largest number of trees of a forest for the classes of a table."""
-    return max(bagged.trees // (dataset.n_classes - 1), _MIN_TREES)
-
-
-def _affordable_trees(dataset: Dataset, plan: Plan, bagged: Bagged) -> float:
-    """Count the trees of a forest that the work of a partner allows."""
     rows, width = _grown(dataset, plan)
     tried = np.sqrt(width) if bagged.features is None else bagged.features * width
     # The cost model has terms for each tree, and for each row and candidate column of a split.
     nanoseconds = len(plan.folds.folds) * 700_000 + 40.0 * rows * tried
-    return float(_partner_seconds(plan) / (1e-9 * nanoseconds))
+    affordable = int(_partner_seconds(plan) / (1e-9 * nanoseconds))
+    max_trees = max(bagged.trees // (dataset.n_classes - 1), _MIN_TREES)
+    return int(np.clip(affordable, _MIN_TREES, max_trees))
 
 
 def _grown(dataset: Dataset, plan: Plan) -> tuple[int, int]:

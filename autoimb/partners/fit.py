@@ -66,8 +66,8 @@ class FoldModels:
         Out-of-fold probabilities.
     iterations : tuple of int
         Number of iterations that each fold keeps.
-    curve, floor : tuple of float
-        The measure at each checkpoint: the mean over the folds, and the worst of them.
+    curve : tuple of float
+        The measure at each checkpoint, the mean over the folds.
     planned : int
         Number of planned checkpoints.
     cut : bool
@@ -78,7 +78,6 @@ class FoldModels:
     posteriors: tuple[Floats, ...]
     iterations: tuple[int, ...]
     curve: tuple[float, ...] = ()
-    floor: tuple[float, ...] = ()
     planned: int = 0
     cut: bool = False
 
@@ -234,7 +233,6 @@ def fit_boosted_trees(
         posteriors=tuple(model.posterior() for model in models),
         iterations=tuple(model.iterations for model in models),
         curve=stopping.curve,
-        floor=stopping.floor,
         planned=len(checkpoints),
         cut=cut,
     )

@@ -234,8 +234,6 @@ def strategy_of(part: StrategyPart, arrays: Arrays, place: str = "strategy") -> 
         packs=tuple(packs),
         calibrator=part.calibrator,
         class_costs=part.class_costs,
-        rung=part.rung,
-        confirmed=part.confirmed,
         trees=tuple(trees),
     )
 

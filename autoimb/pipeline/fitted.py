@@ -251,10 +251,6 @@ class FittedStrategy(BriefRepr):
         Fitted on out-of-fold probabilities.
     class_costs : tuple of float, of length C, or None
         Class weights given by the user: they multiply the probabilities and are not corrected.
-    rung : float
-        Amount of training as a multiple of the planned work; a refit trains as much.
-    confirmed : bool
-        Whether it was trained on the confirming folds; a refit then is, too.
     trees : tuple of FittedTrees
         One per fold for a partner; else empty.
     """
@@ -264,8 +260,6 @@ class FittedStrategy(BriefRepr):
     packs: tuple[FittedMemberPack, ...]
     calibrator: Calibrator
     class_costs: tuple[float, ...] | None = None
-    rung: float = 1.0
-    confirmed: bool = False
     trees: tuple[FittedTrees, ...] = ()
 
     @contextmanager
@@ -320,8 +314,6 @@ class FittedStrategy(BriefRepr):
             packs=tuple(PackPart(pack.spec, pack.focal_gamma) for pack in self.packs),
             calibrator=self.calibrator,
             class_costs=self.class_costs,
-            rung=self.rung,
-            confirmed=self.confirmed,
             trees=tuple(TreesPart(fold.reader.numbers, fold.bagged) for fold in self.trees),
         )
 

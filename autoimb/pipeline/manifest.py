@@ -108,8 +108,6 @@ class StrategyPart(Struct, frozen=True, forbid_unknown_fields=True):
     packs: tuple[PackPart, ...]
     calibrator: Calibrator
     class_costs: tuple[Annotated[float, Meta(ge=0)], ...] | None
-    rung: Annotated[float, Meta(ge=0, le=1e6)]
-    confirmed: bool
     trees: tuple[TreesPart, ...]
 
 

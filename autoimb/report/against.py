@@ -61,9 +61,9 @@ def cross_validate_references(
     dict of str to str
         Reasons for omitted references.
     """
-    planned = result.planned
-    dataset, plan, judge = planned.prepared.dataset, planned.plan, planned.judge
-    encoders = result.study.parts.encoders(len(plan.folds.folds))
+    task = result.preparation.task
+    dataset, plan, judge = task.dataset, task.plan, task.judge
+    encoders = task.parts.encoders
     size = Size.of(dataset, plan.folds, encoders)
     label_seconds = 0.0
     if judge.metric.kind == "label" and dataset.n_classes > 2:
@@ -209,12 +209,12 @@ def check_result(
     -------
     tuple of Finding
     """
-    judge, policy = result.planned.judge.counted.deployment, result.planned.plan.policy
-    judge = judge.until(deadline)
+    task = result.preparation.task
+    judge, policy = task.judge.counted.deployment.until(deadline), task.plan.policy
     references = {TREES, *(reference.name for reference in REFERENCES)}
     evidence = ResultEvidence(
         metric=judge.metric.name,
-        reported=result.winner.reported,
+        reported=result.selection.reported,
         prior=standing_by_name["prior"].value,
         references={
             name: (standing.difference, standing.error)
@@ -224,7 +224,7 @@ def check_result(
         label_changes=label_changes(
             judge,
             winner[0],
-            result.winner.rule,
+            result.pipeline.rule,
             replicates=policy.result.rule_replicates,
             deadline=deadline,
         ),

@@ -9,14 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoimb.assessment.checks import AHEAD
-from autoimb.assessment.decision.rule import DecisionRule
 from autoimb.assessment.duels import Gain
 from autoimb.assessment.judge import Judge, Prediction
 from autoimb.assessment.metrics import Metric, get_metric
 from autoimb.assessment.uncertainty import spread
 from autoimb.assessment.verdict import Verdict
 from autoimb.budget import Deadline
-from autoimb.evaluation.blend import Blend
 from autoimb.evaluation.limits import limits_beyond
 from autoimb.evaluation.outcome import Scored, ranked
 from autoimb.policy import SearchPolicy
@@ -101,28 +99,29 @@ def _facts(
     left_out: Mapping[str, str],
     deadline: Deadline,
 ) -> Facts:
-    planned, study, winner = result.planned, result.study, result.winner
-    prepared, judge = planned.prepared, planned.judge.until(deadline.fraction(LABELS_SHARE))
+    preparation, study, selection = result.preparation, result.study, result.selection
+    task = preparation.task
+    judge = task.judge.until(deadline.fraction(LABELS_SHARE))
     contenders = _contenders(judge, result, references)
     by_time = _by_time(result, judge, contenders["winner"])
     contenders = {name: judge.of_counted(prediction) for name, prediction in contenders.items()}
     judge = judge.counted
     proba, labels = contenders["winner"]
-    names, positive = list(prepared.profile.class_names), prepared.dataset.positive
+    names, positive = list(preparation.profile.class_names), task.dataset.positive
     hit = judge.y == positive
     weight = np.ones(len(hit)) if judge.weight is None else judge.weight
-    policy = planned.plan.policy
-    standing_by_name = standings(judge, contenders, winner.reported, policy, deadline)
+    policy = task.plan.policy
+    standing_by_name = standings(judge, contenders, selection.reported, policy, deadline)
     checks = (
         *result.findings,
         *check_result(result, contenders["winner"], standing_by_name, deadline),
     )
     ahead = [finding.evidence for finding in checks if finding.code == AHEAD]
     return Facts(
-        request=prepared.request.to_json(),
-        profile=profile_facts(prepared.profile),
-        plan=plan_facts(planned.plan),
-        winner=_winner(study, winner.blend, winner.rule, names, positive),
+        request=preparation.request.to_json(),
+        profile=profile_facts(preparation.profile),
+        plan=plan_facts(task.plan),
+        winner=_winner(result, names),
         scores=_scores(judge, contenders, standing_by_name, policy, deadline),
         curves={
             name: curves.precision_recall(hit, contender_proba[:, positive], weight)
@@ -131,10 +130,10 @@ def _facts(
         },
         confusion=curves.confusion(judge.y, labels, names),
         leaderboard=leaderboard(
-            study.records, reported=dict.fromkeys(winner.blend.numbers, winner.reported.value)
+            study.records, reported=dict.fromkeys(selection.weights, selection.reported.value)
         ),
         methods=_methods(result.verdict),
-        verdict=" ".join([result.verdict.sentence, winner.sentence, *ahead]),
+        verdict=" ".join([result.verdict.sentence, selection.sentence, *ahead]),
         failures=_failures(study.records),
         timing={stage: float(seconds) for stage, seconds in result.timing.items()},
         versions=versions(),
@@ -144,7 +143,7 @@ def _facts(
         references=compare_references(standing_by_name, left_out),
         checks=[finding.to_json() for finding in checks],
         test=None if result.tested is None else _test(result.tested, names),
-        reported={**winner.reported.to_json(), "averaging": _averaging(result)},
+        reported={**selection.reported.to_json(), "averaging": _averaging(result)},
         deployed=dict(result.deployed),
         time=by_time,
     )
@@ -152,10 +151,11 @@ def _facts(
 
 def _by_time(result: SearchResult, judge: Judge, winner: Prediction) -> TimeFacts | None:
     """Return a row for each block of time; the first block does not count in the score."""
-    dataset = result.planned.prepared.dataset
+    task = result.preparation.task
+    dataset = task.dataset
     if dataset.times is None or judge.period is None:
         return None
-    positive, times = dataset.positive, dataset.times.take(result.planned.plan.folds.scored)
+    positive, times = dataset.positive, dataset.times.take(task.plan.folds.scored)
     weight = np.ones(len(judge.y)) if judge.weight is None else judge.weight
     rows: list[BlockRow] = []
     for block in np.unique(judge.period):
@@ -180,28 +180,20 @@ def _by_time(result: SearchResult, judge: Judge, winner: Prediction) -> TimeFact
 
 def _averaging(result: SearchResult) -> str:
     """Describe the effect of averaging several networks on the reported score."""
-    gain_of_all = result.winner.reported.gain_of_mean
+    gain_of_all = result.selection.reported.gain_of_mean
     status = (
         "is not known and not included"
         if gain_of_all is None
         else f"({gain_of_all:+.4f}) is included"
     )
-    gain = result.study.results[result.winner.single].score.gain_of_mean
-    if result.planned.plan.folds.deploys_last:
+    if result.preparation.task.plan.folds.deploys_last:
         return (
             "New rows are predicted by networks that were trained on all rows, through the newest; "
             "each scored row by ones of earlier rows."
         )
-    if gain is None:
-        return (
-            "New rows are predicted by the mean of the networks of all folds, out-of-fold rows by "
-            f"one network each; what the mean is estimated to gain {status}."
-        )
-    number = len(result.planned.plan.folds.confirming)
     return (
-        "New rows are predicted by the mean of the networks of all folds, out-of-fold rows by the "
-        f"mean of {number} networks, which gains {gain:+.4f} over one of them in the best "
-        f"strategy; what the mean of all is estimated to gain in addition {status}."
+        "New rows are predicted by the mean of the networks of all folds, out-of-fold rows by one "
+        f"network each; what the mean is estimated to gain {status}."
     )
 
 
@@ -231,7 +223,6 @@ def leaderboard(
             "reported": (reported or {}).get(record.number),
             "seconds": record.seconds,
             "stage": record.stage,
-            "rung": record.rung,
             "strategy": record.strategy.describe(),
             "resampling": str(record.strategy.resampling),
             "class_weight": str(record.strategy.class_weight),
@@ -248,10 +239,10 @@ def _contenders(
     judge: Judge, result: SearchResult, references: Mapping[str, Floats]
 ) -> dict[str, Prediction]:
     """Return the winner, its networks and trees, the best control and the references."""
-    study, blend = result.study, result.winner.blend
-    contenders: dict[str, Prediction] = {"winner": (blend.proba, blend.labels)}
-    if blend.networks is not None:
-        contenders["networks"] = (blend.networks.proba, blend.networks.labels)
+    study, selection = result.study, result.selection
+    contenders: dict[str, Prediction] = {"winner": (selection.proba, selection.labels)}
+    if selection.networks is not None:
+        contenders["networks"] = selection.networks
     partners = {r.number for r in study.records if r.stage == "partner"}
     trees = ranked({number: study.results[number] for number in partners & study.results.keys()})
     if trees:
@@ -259,7 +250,7 @@ def _contenders(
     control = _best(study, [r for r in study.records if r.strategy.is_control])
     if control is not None:
         contenders["none"] = _of_trial(judge, control[1])
-    costs = np.asarray(result.planned.plan.carried_costs or (1.0,))
+    costs = np.asarray(result.preparation.task.plan.carried_costs or (1.0,))
     for name, proba in references.items():
         # Labels are those of trials, whose decision rule expects probabilities that include costs.
         carrying = proba * costs
@@ -401,13 +392,11 @@ def _failures(records: Iterable[TrialRecord]) -> list[FailureRow]:
     ]
 
 
-def _winner(
-    study: StudyResult, blend: Blend, rule: DecisionRule, names: Sequence[str], positive: int
-) -> WinnerFacts:
-    by_number = {record.number: record.strategy for record in study.records}
-    partners = {record.number for record in study.records if record.stage == "partner"}
+def _winner(result: SearchResult, names: Sequence[str]) -> WinnerFacts:
+    selection, pipeline = result.selection, result.pipeline
+    by_number = {record.number: record.strategy for record in result.records}
     strategies: list[WinnerStrategy] = []
-    for number, weight in zip(blend.numbers, blend.weights):
+    for number, weight in selection.weights.items():
         strategy = by_number[number]
         strategies.append(
             {
@@ -423,22 +412,22 @@ def _winner(
     description = strategies[0]["description"]
     if len(strategies) > 1:
         models = f"{len(strategies)} strategies"
-        if blend.networks is not None:
-            description = next(s["description"] for s in strategies if s["trial"] not in partners)
-            models = f"networks and trees ({blend.partner_share:.0%} of the weight)"
+        if selection.networks is not None:
+            networks = (by_number[n] for n in selection.weights if not by_number[n].is_partner)
+            description = next(networks).describe()
+            models = f"networks and trees ({selection.partner_share:.0%} of the weight)"
         description = f"A blend of {models}, led by {description}"
     return {
         "description": description,
         "strategies": strategies,
-        "blend": blend.is_blend,
-        "rule": rule_in_words(rule, names, positive),
+        "blend": selection.is_blend,
+        "rule": rule_in_words(pipeline.rule, names, pipeline.positive),
     }
 
 
 def _notices(result: SearchResult) -> list[str]:
-    prepared = result.planned.prepared
-    notices = list(dict.fromkeys([*prepared.notices, *prepared.profile.notices]))
-    if result.planned.plan.carried_costs is not None:
+    notices = list(result.preparation.notices)
+    if result.preparation.task.plan.carried_costs is not None:
         notices.append("The strategies' probabilities are weighted by the costs that were given.")
     beyond = limits_beyond(result.deployed)
     if beyond is not None:

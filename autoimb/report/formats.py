@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from autoimb.assessment.uncertainty import digits_of, with_interval
@@ -21,7 +20,6 @@ __all__ = [
     "decimals",
     "deployed_in_words",
     "duration",
-    "fraction",
     "percent",
     "plain",
     "rate_in_words",
@@ -60,11 +58,6 @@ def percent(share: float | None, digits: int = 1) -> str:
     if 0 < 100 * share < smallest:
         return f"< {smallest:.{digits}f} %"
     return f"{100 * share:.{digits}f} %"
-
-
-def fraction(value: float) -> str:
-    """Format a rung: ``1/16``, ``4``."""
-    return str(Fraction(value).limit_denominator(64))
 
 
 def duration(seconds: float | None) -> str:
@@ -184,5 +177,5 @@ def rule_in_words(rule: DecisionRule, names: Sequence[str], positive: int) -> st
 
 FILTERS: dict[str, Callable[..., str]] = {
     function.__name__: function
-    for function in (allowed, count, decimals, duration, fraction, percent, scored, signed, as_text)
+    for function in (allowed, count, decimals, duration, percent, scored, signed, as_text)
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from copy import copy, deepcopy
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -17,7 +17,7 @@ from autoimb.report.formats import count, percent, plain
 from autoimb.runtime.pool import LOCAL
 from autoimb.search.arguments import prepare_arguments
 from autoimb.search.limiting import options_beyond
-from autoimb.search.prepare import Planned, Prepared, check_table, plan_study
+from autoimb.search.prepare import Preparation, check_table
 from autoimb.space.components import COMPONENTS
 from autoimb.training.plan import Plan
 
@@ -63,21 +63,18 @@ class DryRun:
     memory: int
 
     @classmethod
-    def of(cls, prepared: Prepared) -> DryRun:
+    def of(cls, preparation: Preparation) -> DryRun:
         """Build the description from a prepared search by its plan and checks, without a clock."""
-        request = prepared.request
-        planned = plan_study(prepared, time_budget=request.time_budget)
-        prepared = planned.prepared
         return cls(
-            request=request.to_json(),
-            columns={column.name: column.kind for column in prepared.schema.columns},
-            profile=profile_facts(prepared.profile),
-            plan=plan_facts(planned.plan),
-            notices=tuple(dict.fromkeys([*prepared.notices, *prepared.profile.notices])),
-            findings=check_table(planned),
-            infeasible=dict(_infeasible(planned)),
-            trials=_expected_trials(planned),
-            memory=_expected_memory(planned),
+            request=preparation.request.to_json(),
+            columns={column.name: column.kind for column in preparation.schema.columns},
+            profile=profile_facts(preparation.profile),
+            plan=plan_facts(preparation.task.plan),
+            notices=preparation.notices,
+            findings=check_table(preparation),
+            infeasible=dict(_infeasible(preparation)),
+            trials=_expected_trials(preparation),
+            memory=_expected_memory(preparation),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -116,28 +113,15 @@ class DryRun:
         )
 
 
-def dry_run(  # noqa: PLR0913 - the arguments of `fit`
-    estimator: BaseEstimator,
-    X: Any,
-    y: Any,
-    sample_weight: Any = None,
-    *,
-    eval_set: tuple[Any, Any] | None = None,
-    test: tuple[Any, Any] | None = None,
-    class_counts: Mapping[Any, int] | None = None,
-    groups: Any = None,
-    time: Any = None,
-    gap: Any = None,
-    keep_time: bool = False,
-) -> DryRun:
+def dry_run(estimator: BaseEstimator, X: Any, y: Any, *args: Any, **kwargs: Any) -> DryRun:
     """Describe what an estimator's `fit` would do with these arguments.
 
     Parameters
     ----------
     estimator : AutoImbClassifier
         The estimator, which is not changed.
-    X, y, sample_weight, eval_set, test, class_counts, groups, time, gap, keep_time
-        See `AutoImbClassifier.fit`.
+    X, y, *args, **kwargs
+        The arguments of `AutoImbClassifier.fit`.
 
     Returns
     -------
@@ -151,50 +135,37 @@ def dry_run(  # noqa: PLR0913 - the arguments of `fit`
     """
     estimator_copy = copy(estimator)
     estimator_copy.random_state = deepcopy(estimator.random_state)
-    prepared = prepare_arguments(
-        estimator_copy,
-        X,
-        y,
-        sample_weight,
-        eval_set=eval_set,
-        test=test,
-        class_counts=class_counts,
-        groups=groups,
-        time=time,
-        gap=gap,
-        keep_time=keep_time,
-    )
-    return DryRun.of(prepared)
+    return DryRun.of(prepare_arguments(estimator_copy, X, y, *args, **kwargs))
 
 
-def _infeasible(planned: Planned) -> Iterator[tuple[str, str]]:
-    profile = planned.trial_profile
-    for component, names in planned.prepared.space.allowed:
+def _infeasible(preparation: Preparation) -> Iterator[tuple[str, str]]:
+    profile, limits = preparation.trial_profile, preparation.task.limits
+    for component, names in preparation.space.allowed:
         for name in names:
             reason = COMPONENTS[component][name].feasible(profile)
             if reason is not None:
                 yield f"{component} {name}", reason
-    if planned.limits.deployment is not None:
-        yield from options_beyond(planned.prepared.space, planned.limits)
+    if limits.deployment is not None:
+        yield from options_beyond(preparation.space, limits)
 
 
-def _expected_trials(planned: Planned) -> int:
+def _expected_trials(preparation: Preparation) -> int:
     """Return the expected number of strategies, within the limits of the user."""
-    request, training = planned.prepared.request, planned.plan.policy.training
-    limits: list[float] = [] if request.most_trials is None else [request.most_trials]
+    request, training = preparation.request, preparation.policy.training
+    limits: list[float] = [] if request.n_trials is None else [request.n_trials]
     if request.time_budget is not None:
-        limits += [training.trials_per_worker * request.n_jobs, planned.plan.max_strategies]
+        limits.append(training.trials_per_worker * request.n_jobs)
     return int(min(limits))
 
 
-def _expected_memory(planned: Planned) -> int:
+def _expected_memory(preparation: Preparation) -> int:
     """Return the bytes of the table, of the processes, and of the inputs in each worker."""
-    prepared = planned.prepared
-    request, columns = prepared.request, prepared.dataset.columns
+    request, task = preparation.request, preparation.task
+    columns = task.dataset.columns
     remote = request.backend != LOCAL.name
     no_workers = remote or (request.n_jobs == 1 and request.time_budget is None)
     workers = 0 if no_workers else request.n_jobs
-    inputs = max(workers, 1) * input_bytes(prepared.dataset, prepared.folds)
+    inputs = max(workers, 1) * input_bytes(task.dataset, task.plan.folds)
     table = columns.numbers.nbytes + columns.codes.nbytes
     return _PROCESS_BYTES * (1 + workers) + inputs + table
 
@@ -217,12 +188,8 @@ def profile_facts(profile: Profile) -> dict[str, Any]:
 
 def plan_facts(plan: Plan) -> dict[str, Any]:
     """Return folds and rows of a plan as JSON values."""
-    folds, confirming = plan.folds.folds, plan.folds.confirming
+    folds = plan.folds.folds
     counted: int | str = len(folds)
-    if plan.folds.further:
-        confirming_folds = len(plan.folds.repeat(confirming[-1]).folds)
-        times = f"{len(confirming)} × " if len(confirming) > 1 else ""
-        counted = f"{len(folds)}; {times}{confirming_folds} to confirm"
     scoring = [fold for fold in folds if len(fold.score)]
     if plan.folds.deploys_last:
         counted = f"{len(scoring)} forward, and one of all rows that is exported"

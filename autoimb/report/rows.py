@@ -177,9 +177,7 @@ class LeaderboardRow(TypedDict):
     """One strategy; the columns of ``leaderboard.csv``.
 
     `score` is the search score, by which the search ranks strategies; it is optimistic for the best
-    of many. `reported` is the expected score on new data, in the rows of the result. `trial` is the
-    number of the strategy's highest rung, `rung` its training work as a multiple of the planned
-    work, and `seconds` the total time of all its rungs.
+    of many. `reported` is the expected score on new data, in the rows of the result.
     """
 
     trial: int
@@ -189,7 +187,6 @@ class LeaderboardRow(TypedDict):
     reported: float | None
     seconds: float
     stage: str
-    rung: float
     strategy: str
     resampling: str
     class_weight: str

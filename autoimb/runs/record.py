@@ -1,11 +1,11 @@
-"""The record of a trial, a line of the leaderboard, and what a resumed search reads of a trial."""
+"""Record of a trial, a line of the leaderboard, and the stored form of a trial."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from autoimb.assessment.calibration import Calibrator, Finishing
 from autoimb.assessment.uncertainty import Score
-from autoimb.evaluation.outcome import Cut, Failed, Infeasible, Outcome, Pruned, Scored, Trace
+from autoimb.evaluation.outcome import Cut, Failed, Infeasible, Outcome, Scored, usable
 from autoimb.pipeline.artifact import strategy_arrays, strategy_of
 from autoimb.pipeline.contents import Array, check_arrays
 from autoimb.pipeline.manifest import StrategyPart
@@ -30,33 +30,27 @@ __all__ = [
     "RAN",
     "Stage",
     "Status",
-    "StoredTrial",
     "TrialRecord",
     "pack_trial",
-    "standing",
     "unpack_record",
     "unpack_trial",
-    "usable",
 ]
 
-Stage = Literal["network", "method", "search", "confirm", "partner", "duel"]
-Status = Literal[
-    "running", "complete", "partial", "pruned", "infeasible", "failed", "timeout", "killed"
-]
+Stage = Literal["network", "search", "partner", "duel"]
+Status = Literal["running", "complete", "infeasible", "failed", "timeout", "killed"]
 
 APART: tuple[Stage, ...] = ("partner", "duel")
 STATUSES: dict[type[Outcome], Status] = {
-    Pruned: "pruned",
+    Scored: "complete",
     Infeasible: "infeasible",
     Failed: "failed",
     Cut: "timeout",
 }
 _Number = Annotated[int, Meta(ge=0, le=10**6)]  # of a trial
-_Count = Annotated[int, Meta(ge=0, le=2**31)]
 _PROBABILITIES = Array("float64", 2, 0, 1 + 1e-9)  # a mean of ones is one but for rounding
 
 # what `n_trials` counts
-RAN: tuple[Status, ...] = ("complete", "partial", "pruned", "failed", "timeout")
+RAN: tuple[Status, ...] = ("complete", "failed", "timeout")
 
 
 @dataclass(frozen=True)
@@ -67,89 +61,47 @@ class TrialRecord:
     ----------
     number : int
         Of the trial in its study.
-    stage : {"network", "method", "search", "confirm", "partner", "duel"}
+    stage : {"network", "search", "partner", "duel"}
         Which part of the search asked for it.
     strategy : Strategy
         Of a partner what `autoimb.space.strategy.partner` writes.
     status : Status
         "running" until it ends; no finished search has such a record.
-        "complete" had all its folds, and the planned work or as much as its own patience wanted;
-        only these compete. "partial" was scored at a lower rung, and may go on.
+        "complete" was trained for the planned work, or until its own patience ended it; only
+        these compete.
         "killed" ran while the whole program was killed or interrupted.
     reason : str
         Why it is not complete, in a sentence; empty for a complete one.
     score : Score or None
         Out of fold.
     seconds : float
-        Wall-clock time that the strategy took in all, at this rung and those before.
-    epochs : tuple of int
-        Epochs of each fold.
-    curve, floor : tuple of float
-        The measure of the out-of-fold predictions by checkpoint: the mean over folds, and the
-        worst fold.
-    planned : int
-        Checkpoints of the planned work.
-    rung : float
-        How many times the planned work its training on a split was in all.
-    ended : bool
-        Whether its own patience ended it, so that more work would change nothing.
-    follows : int or None
-        The trial of the same strategy at the rung below.
+        Wall-clock time of the trial.
+    plan : str
+        Name of a planned trial; empty if the sampler drew the strategy.
+    params : mapping of str to value
+        Parameters from which the strategy was drawn, by Optuna's names.
     """
 
     number: _Number
     stage: Stage
     strategy: Strategy
-    status: Status
-    reason: str
-    score: Score | None
-    seconds: Annotated[float, Meta(ge=0)]
-    epochs: tuple[_Count, ...] = ()
-    curve: tuple[float, ...] = ()
-    floor: tuple[float, ...] = ()
-    planned: _Count = 0
-    rung: Annotated[float, Meta(ge=0, le=1e6)] = 1.0
-    ended: bool = False
-    follows: _Number | None = None
+    status: Status = "running"
+    reason: str = ""
+    score: Score | None = None
+    seconds: Annotated[float, Meta(ge=0)] = 0.0
+    plan: str = ""
+    params: dict[str, bool | int | float | str | None] = field(default_factory=dict, hash=False)
 
-    @classmethod
-    def of(
-        cls,
-        number: int,
-        outcome: Outcome,
-        *,
-        stage: Stage,
-        strategy: Strategy,
-        rung: float = 1.0,
-        before: TrialRecord | None = None,
-    ) -> TrialRecord:
-        """Return the record of an outcome; `before` is the strategy's at the rung below."""
+    def ended(self, outcome: Outcome) -> TrialRecord:
+        """Return the record of a running trial after its end."""
         result = usable(outcome)
-        if result is not None:
-            trace = result.trace
-        else:
-            trace = outcome.trace if isinstance(outcome, Pruned) else Trace()
-        return cls(
-            number=number,
-            stage=stage,
-            strategy=strategy,
-            status=_status(outcome, rung),
+        return replace(
+            self,
+            status=STATUSES[type(outcome)],
             reason="" if isinstance(outcome, Scored) else outcome.reason,
             score=None if result is None else result.score,
-            seconds=outcome.seconds + (0.0 if before is None else before.seconds),
-            epochs=trace.checkpoints,
-            curve=trace.curve,
-            floor=trace.floor,
-            planned=trace.planned,
-            rung=rung,
-            ended=trace.ended,
-            follows=None if before is None else before.number,
+            seconds=outcome.seconds,
         )
-
-    @property
-    def confirmed(self) -> bool:
-        """Whether it was scored on folds that had not chosen it."""
-        return self.stage == "confirm"
 
     @property
     def apart(self) -> bool:
@@ -158,14 +110,14 @@ class TrialRecord:
 
     @property
     def merit(self) -> tuple[float, int]:
-        """Sorts trials of one rung that have a score: the better first, then the earlier."""
+        """Sorts trials that have a score: the better first, then the earlier."""
         utility = -math.inf if self.score is None else self.score.utility
         return -utility, self.number
 
     @property
-    def rank(self) -> tuple[bool, bool, bool, float, int]:
-        """Sorts trials: complete ones first, confirmed ones before others, then by score."""
-        return self.status != "complete", not self.confirmed, self.score is None, *self.merit
+    def rank(self) -> tuple[bool, bool, float, int]:
+        """Sorts trials: complete ones first, then by score."""
+        return self.status != "complete", self.score is None, *self.merit
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as plain JSON."""
@@ -191,61 +143,14 @@ class _Values(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The plain values of a stored trial; `TrialRecord.from_json` describes those of its record."""
 
     record: dict[str, Any]
-    params: dict[str, bool | int | float | str | None]
-    plans: tuple[str, ...]
     calibration: _Calibration | None = None
 
 
-def _status(outcome: Outcome, rung: float) -> Status:
-    if isinstance(outcome, Scored):
-        return "complete" if rung >= 1 or outcome.trace.ended else "partial"
-    return STATUSES[type(outcome)]
-
-
-def standing(records: Iterable[TrialRecord]) -> tuple[TrialRecord, ...]:
-    """Leave out the trials whose strategy has ended at a higher rung."""
-    known = tuple(records)
-    passed = {record.follows for record in known if record.status in ("complete", "partial")}
-    return tuple(record for record in known if record.number not in passed)
-
-
-@dataclass(frozen=True)
-class StoredTrial:
-    """A trial as a store holds it.
-
-    Parameters
-    ----------
-    record : TrialRecord
-    result : Scored or None
-        What a pipeline could be made of, with the fitted networks where they are stored.
-    params : mapping of str to value
-        The values that the study drew, by Optuna's names.
-    plans : tuple of str
-        The planned trials that were proposed since the trial before started, this one among them;
-        the others repeated a known strategy.
-    """
-
-    record: TrialRecord
-    result: Scored | None = None
-    params: Mapping[str, Any] = field(default_factory=dict)
-    plans: tuple[str, ...] = ()
-
-
-def usable(outcome: Outcome) -> Scored | None:
-    """Return what a pipeline could be made of: also of a trial that its deadline ended."""
-    if isinstance(outcome, Cut):
-        return outcome.best
-    return outcome if isinstance(outcome, Scored) else None
-
-
-def pack_trial(trial: StoredTrial) -> tuple[str, bytes | None, bytes | None]:
+def pack_trial(
+    record: TrialRecord, result: Scored | None
+) -> tuple[str, bytes | None, bytes | None]:
     """Return a trial as plain values (JSON), out-of-fold predictions and fitted networks."""
-    values = {
-        "record": trial.record.to_json(),
-        "params": dict(trial.params),
-        "plans": list(trial.plans),
-    }
-    result = trial.result
+    values: dict[str, Any] = {"record": record.to_json()}
     if result is None:
         return json.dumps(values), None, None
     finishing = result.finishing
@@ -264,7 +169,9 @@ def unpack_record(content: str) -> TrialRecord:
     return TrialRecord.from_json(json.loads(content)["record"])
 
 
-def unpack_trial(content: str, predictions: bytes | None, networks: bytes | None) -> StoredTrial:
+def unpack_trial(
+    content: str, predictions: bytes | None, networks: bytes | None
+) -> tuple[TrialRecord, Scored | None]:
     """Read what `pack_trial` returned.
 
     Raises
@@ -285,17 +192,9 @@ def unpack_trial(content: str, predictions: bytes | None, networks: bytes | None
             finishing=_finishing(arrays.get("raw"), values.calibration),
             labels=arrays.get("labels"),
             fitted=None if networks is None else _unpack_strategy(networks),
-            trace=Trace(
-                record.curve,
-                record.floor,
-                record.planned,
-                record.ended,
-                record.confirmed,
-                record.epochs,
-            ),
             seconds=record.seconds,
         )
-    return StoredTrial(record, result, values.params, values.plans)
+    return record, result
 
 
 def _finishing(raw: NDArray[Any] | None, calibration: _Calibration | None) -> Finishing | None:

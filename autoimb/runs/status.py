@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from autoimb.runs.folder import RunFolder, understood
-from autoimb.runs.record import RAN, TrialRecord, standing
+from autoimb.runs.record import RAN, TrialRecord
 
 __all__ = ["Pace", "RunStatus"]
 
@@ -26,7 +26,7 @@ class Pace:
     seconds : float
         Since it began, or was resumed.
     trials_a_minute : float
-        That ended since then, at any rung.
+        That ended since then.
     ends : float or None
         Seconds from now until it is expected to end: its budget, or earlier where at this pace all
         its strategies have been tried by then; None where nothing tells.
@@ -53,14 +53,14 @@ class Pace:
         request : mapping
             As ``run.json`` has it.
         records : iterable of TrialRecord
-            Of all trials, those of passed rungs among them.
+            Of all trials.
         ended : mapping of int to float
             Seconds ago that each trial ended.
         seconds : float
             Since it began, or was resumed.
         """
         lately = {number for number, ago in ended.items() if ago <= seconds}
-        tried = [r for r in records if not r.apart and r.follows is None and r.status in RAN]
+        tried = [r for r in records if not r.apart and r.status in RAN]
         new = sum(record.number in lately for record in tried)
         ends = []
         if request["time_budget"] is not None:
@@ -115,8 +115,7 @@ class RunStatus:
         RunError
             Where its ``run.json`` or ``study.db`` is damaged.
         """
-        run, running, every = folder.read_run(), folder.in_use, folder.store.records()
-        records = standing(every)
+        run, running, records = folder.read_run(), folder.in_use, folder.store.records()
         tried = [record for record in records if not record.apart]
         complete = [record for record in tried if record.status == "complete"]
         pace = None
@@ -125,7 +124,7 @@ class RunStatus:
             with understood(folder.path / "run.json", "request"):
                 ended = {number: now - end for number, end in folder.store.end_times().items()}
                 seconds = max(now - run["session"]["started"], 1e-3)
-                pace = Pace.of(run["request"], every, ended, seconds=seconds)
+                pace = Pace.of(run["request"], records, ended, seconds=seconds)
         return cls(
             running=running,
             finished="results" in run,

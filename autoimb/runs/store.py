@@ -24,11 +24,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from autoimb.errors import RunError
 from autoimb.evaluation.outcome import reason_of
-from autoimb.runs.record import StoredTrial, TrialRecord, pack_trial, unpack_record, unpack_trial
+from autoimb.runs.record import TrialRecord, pack_trial, unpack_record, unpack_trial
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
     from optuna.trial import FrozenTrial
+
+    from autoimb.evaluation.outcome import Scored
 
 __all__ = ["TrialStore"]
 
@@ -87,15 +89,15 @@ class TrialStore:
                     "use another folder."
                 )
 
-    def save(self, trial: StoredTrial) -> None:
-        """Insert a trial, or replace its row."""
-        number = trial.record.number
+    def save(self, record: TrialRecord, result: Scored | None = None) -> None:
+        """Insert a trial with its result, or replace its row."""
+        number = record.number
         values: list[Any] = []
-        for name, content in zip(_COLUMNS, pack_trial(trial)):
+        for name, content in zip(_COLUMNS, pack_trial(record, result)):
             values += [content, self._digest(number, name, content)]
         with self._open() as db:
             last = db.execute("SELECT IFNULL(MAX(ended), 0) FROM autoimb_trials").fetchone()[0]
-            running = trial.record.status == "running"
+            running = record.status == "running"
             ended = None if running else max(time.time(), last + _TICK)
             row = [number, ended, *values]
             db.execute("INSERT OR REPLACE INTO autoimb_trials VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
@@ -127,7 +129,7 @@ class TrialStore:
                 db.execute("SELECT number, ended FROM autoimb_trials WHERE ended IS NOT NULL")
             )
 
-    def load(self) -> list[StoredTrial]:
+    def load(self) -> list[tuple[TrialRecord, Scored | None]]:
         """Read all trials, also running ones, by number; check the whole file first.
 
         Raises

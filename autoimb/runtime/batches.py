@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from autoimb.evaluation.outcome import Outcome
+    from autoimb.evaluation.task import Task, Trial
     from autoimb.runtime.pool import Backend, Resources, Runner
-    from autoimb.runtime.worker import Assignment, Work
-    from autoimb.training.parts import Parts
+    from autoimb.runtime.shared import Evaluate
 
 __all__ = ["Batches", "Synchronous"]
 
@@ -29,17 +29,15 @@ class Synchronous:
         """Return the number of workers that `n_jobs` requests."""
         return self._backend.workers(n_jobs)
 
-    def runner(self, work: Work, resources: Resources) -> Runner:
+    def runner(self, task: Task, evaluate: Evaluate, resources: Resources) -> Runner:
         """Return a runner for the trials of a study, in batches of `n_jobs`."""
-        return Batches(self._backend.runner(work, resources), resources.n_jobs)
+        return Batches(self._backend.runner(task, evaluate, resources), resources.n_jobs)
 
 
 class Batches:
     """Runner of batches with one trial for each worker: a batch starts when the last has ended.
 
-    The trials that a study proposes then depend only on the results of previous batches. This is
-    synchronous successive halving, in contrast to the asynchronous one (Li et al., "A system for
-    massively parallel hyperparameter tuning", 2020).
+    The trials that a study proposes then depend only on the results of previous batches.
 
     Parameters
     ----------
@@ -66,10 +64,10 @@ class Batches:
         """Number of trials that the batch still accepts; 0 once the batch is full."""
         return self._size - len(self._batch) if self._open else 0
 
-    def submit(self, number: int, assignment: Assignment) -> None:
+    def submit(self, number: int, trial: Trial) -> None:
         """Add a trial to the batch and submit it."""
         self._batch.append(number)
-        self._runner.submit(number, assignment)
+        self._runner.submit(number, trial)
 
     def collect(self, seconds: float) -> list[tuple[int, Outcome]]:
         """Return the trials that ended, in the order of submission."""
@@ -80,10 +78,6 @@ class Batches:
             in_order.append((number, self._ended.pop(number)))
         self._open = not self._batch
         return in_order
-
-    def encoded(self) -> Parts:
-        """Return the folds of the search with the encoders that its trials fitted."""
-        return self._runner.encoded()
 
     def close(self) -> None:
         """Stop all trials."""

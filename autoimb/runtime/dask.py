@@ -16,23 +16,20 @@ from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
-from weakref import WeakKeyDictionary
 
 from autoimb.budget import Deadline
 from autoimb.errors import ClusterLostError, OptionError, RunError, choices
-from autoimb.evaluation.outcome import Cut, Failed, Outcome, Scored, reason_of
+from autoimb.evaluation.outcome import Cut, Failed, Outcome, reason_of
+from autoimb.evaluation.task import Task, Trial
 from autoimb.runtime.pool import GRACE, LOCAL, Backend, Resources, Runner
-from autoimb.runtime.worker import Assignment, Jobs, Work, evaluated, one_thread
-from autoimb.training.states import paused_key
+from autoimb.runtime.shared import Evaluate
+from autoimb.runtime.worker import evaluated, one_thread
 from autoimb.version import __version__
 
 if TYPE_CHECKING:
     from distributed import Client, Future
 
     from autoimb.data.encoding.encoder import Encoder
-    from autoimb.training.parts import Parts
-    from autoimb.training.states import PausedTraining
-    from autoimb.training.store import Store
 
 __all__ = ["BACKENDS", "Dask", "backend_for"]
 
@@ -93,18 +90,17 @@ class Dask:
             return n_jobs
         return max(len(threads) + 1 + (-1 if n_jobs is None else n_jobs), 1)
 
-    def runner(self, work: Work, resources: Resources) -> Runner:
+    def runner(self, task: Task, evaluate: Evaluate, resources: Resources) -> Runner:
         """Return a runner for the trials of a study; Dask limits its workers' memory itself."""
-        return _Tasks(work, resources.n_jobs, self._client)
+        return _Tasks(task, evaluate, resources.n_jobs, self._client)
 
 
 @dataclass(frozen=True)
-class _Task:
+class _Running:
     """A submitted trial."""
 
-    assignment: Assignment
+    trial: Trial
     future: Future
-    paused: Future | None  # A reference that keeps the paused training on the cluster.
     submitted: float
     attempt: int
 
@@ -112,19 +108,18 @@ class _Task:
 class _Tasks:
     """Runner that evaluates trials as tasks of a cluster."""
 
-    def __init__(self, work: Work, n_jobs: int, client: Client) -> None:
+    def __init__(self, task: Task, evaluate: Evaluate, n_jobs: int, client: Client) -> None:
         self._client, self._n_jobs = client, n_jobs
-        self._work, self._scattered = work, client.scatter(work, broadcast=True, hash=False)
-        self._parts = Jobs(work).parts
-        self.states = self._parts.states
-        self._tasks: dict[int, _Task] = {}
+        self._task, self._evaluate = task, evaluate
+        self._scattered = self._scatter()
+        self._running: dict[int, _Running] = {}
         self._workers, self._counted_at = 0, 0.0
         self._changed = threading.Event()
 
     @property
     def running(self) -> tuple[int, ...]:
         """The numbers of the trials that were submitted and not collected."""
-        return tuple(self._tasks)
+        return tuple(self._running)
 
     @property
     def idle(self) -> int:
@@ -134,32 +129,27 @@ class _Tasks:
             with contextlib.suppress(OSError):
                 self._workers = len(self._client.nthreads())
             self._counted_at = time.monotonic()
-        return max(min(self._n_jobs, self._workers) - len(self._tasks), 0)
+        return max(min(self._n_jobs, self._workers) - len(self._running), 0)
 
-    def submit(self, number: int, assignment: Assignment) -> None:
+    def submit(self, number: int, trial: Trial) -> None:
         """Submit a trial to the cluster."""
-        self._submit(number, assignment, attempt=1)
+        self._submit(number, trial, attempt=1)
 
-    def _submit(self, number: int, assignment: Assignment, *, attempt: int) -> None:
+    def _submit(self, number: int, trial: Trial, *, attempt: int) -> None:
         # Scattered data is lost with the last worker that stored it.
         if self._scattered.status != "finished":
-            self._scattered = self._client.scatter(self._work, broadcast=True, hash=False)
-        paused = self.states.find(paused_key(assignment.strategy))
-        if paused is not None:
-            # The state has some megabytes, too many to send through the scheduler.
-            paused = self._client.scatter(paused, hash=False)
+            self._scattered = self._scatter()
         future = self._client.submit(
             _run_trial,
             self._scattered,
-            assignment,
-            paused,
+            trial,
             version=__version__,
-            seconds=assignment.deadline.left(),
-            sent=frozenset(self._parts.fitted_encoders()),
+            seconds=trial.deadline.left(),
+            sent=frozenset(self._task.parts.fitted_encoders()),
             pure=False,
         )
         future.add_done_callback(lambda _: self._changed.set())
-        self._tasks[number] = _Task(assignment, future, paused, time.monotonic(), attempt)
+        self._running[number] = _Running(trial, future, time.monotonic(), attempt)
 
     def collect(self, seconds: float) -> list[tuple[int, Outcome]]:
         """Return the trials that ended, after waiting at most the given time.
@@ -174,85 +164,80 @@ class _Tasks:
         if self._client.status != "running":
             raise ClusterLostError(f"the loss of {_named(self._client)}")
         ended = []
-        for number, task in tuple(self._tasks.items()):
-            outcome = self._outcome(number, task)
+        for number, running in tuple(self._running.items()):
+            outcome = self._outcome(number, running)
             if outcome is not None:
-                task.future.cancel()
-                del self._tasks[number]
+                running.future.cancel()
+                del self._running[number]
                 ended.append((number, outcome))
         return ended
 
-    def _outcome(self, number: int, task: _Task) -> Outcome | None:
+    def _outcome(self, number: int, running: _Running) -> Outcome | None:
         """Return the outcome of a trial, or None while it runs."""
-        seconds, status = time.monotonic() - task.submitted, task.future.status
+        seconds, status = time.monotonic() - running.submitted, running.future.status
         if status == "finished":
             try:
-                outcome, paused, encoders = task.future.result(timeout=TRANSFER)
+                outcome, encoders = running.future.result(timeout=TRANSFER)
             except (OSError, CancelledError):
                 # The worker was lost, and Dask runs the trial again.
                 return None
             except Exception as error:
                 # The result cannot be deserialized on this machine.
                 return Failed(reason_of(error), seconds)
-            _put(self.states, task.assignment, paused)
-            self._parts.add_encoders(encoders)
+            self._task.parts.add_encoders(encoders)
             return cast("Outcome", outcome)
         if status == "error":
-            return Failed(reason_of(task.future.exception()), seconds)
-        if task.assignment.deadline.left() < -GRACE:
+            return Failed(reason_of(running.future.exception()), seconds)
+        if running.trial.deadline.left() < -GRACE:
             return Cut("no answer from its Dask worker at its deadline", seconds=seconds)
         if status in ("cancelled", "lost"):
-            if task.attempt >= ATTEMPTS:
-                return Failed(f"its inputs were lost {task.attempt} times with a worker", seconds)
-            self._submit(number, task.assignment, attempt=task.attempt + 1)
+            if running.attempt >= ATTEMPTS:
+                return Failed(
+                    f"its inputs were lost {running.attempt} times with a worker", seconds
+                )
+            self._submit(number, running.trial, attempt=running.attempt + 1)
         return None
-
-    def encoded(self) -> Parts:
-        """Return the folds of the search with the encoders that its trials returned."""
-        return self._parts
 
     def close(self) -> None:
         """Cancel all trials; a running one ends at its deadline, and its result is discarded."""
         if self._client.status == "running":
-            self._client.cancel([task.future for task in self._tasks.values()])
-        self._tasks.clear()
+            self._client.cancel([running.future for running in self._running.values()])
+        self._running.clear()
 
-
-# The jobs of a worker, as long as Dask keeps the work.
-_jobs: WeakKeyDictionary[Work, Jobs] = WeakKeyDictionary()
+    def _scatter(self) -> Future:
+        """Send the task and the code to all workers."""
+        shared = (self._task, self._evaluate)
+        return self._client.scatter(shared, broadcast=True, hash=False)
 
 
 def _run_trial(
-    work: Work,
-    assignment: Assignment,
-    paused: PausedTraining | None,
+    shared: tuple[Task, Evaluate],
+    trial: Trial,
     *,
     version: str,
     seconds: float,
-    sent: Container[tuple[int, int]],
-) -> tuple[Outcome, PausedTraining | None, dict[tuple[int, int], Encoder]]:
+    sent: Container[int],
+) -> tuple[Outcome, dict[int, Encoder]]:
     """Evaluate a strategy on a Dask worker.
 
     Parameters
     ----------
-    work : Work
-    assignment : Assignment
-    paused : PausedTraining or None
-        The state of the strategy's training at the previous rung.
+    shared : tuple of Task and callable
+        The task and the function that evaluates it. Dask keeps them in the memory of the worker,
+        with the encoded folds.
+    trial : Trial
     version : str
         Version of autoimb on the machine that runs the search.
     seconds : float
         Time until the deadline; the deadline itself refers to the clock of another machine.
-    sent : container of (int, int)
-        Repeats and folds whose encoders the driver already has.
+    sent : container of int
+        Folds whose encoders the driver already has.
 
     Returns
     -------
     outcome : Outcome
-    paused : PausedTraining or None
-        The state of training if it may continue at its next rung.
-    encoders : dict of (int, int) to Encoder
-        Encoders that the driver does not have, by repeat and fold.
+    encoders : dict of int to Encoder
+        Encoders that the driver does not have, by fold.
 
     Raises
     ------
@@ -264,22 +249,10 @@ def _run_trial(
             f"A Dask worker has autoimb {__version__} and the search has {version}: install the "
             "same version on both."
         )
-    jobs = _jobs.get(work) or _jobs.setdefault(work, Jobs(work))
-    _put(jobs.parts.states, assignment, paused)
-    local_assignment = replace(assignment, deadline=Deadline.after(seconds))
+    task, evaluate = shared
     with one_thread():
-        outcome = evaluated(work.evaluate, jobs, local_assignment)
-    goes_on = isinstance(outcome, Scored) and not outcome.trace.ended
-    state = None
-    if goes_on and not assignment.confirm and not assignment.duel:
-        state = jobs.parts.states.find(paused_key(assignment.strategy))
-    return outcome, state, jobs.parts.fitted_encoders(exclude=sent)
-
-
-def _put(states: Store, assignment: Assignment, paused: PausedTraining | None) -> None:
-    """Store the state of a paused training for its next rung."""
-    if paused is not None:
-        states.put(paused_key(assignment.strategy), paused, size=paused.size)
+        outcome = evaluated(evaluate, task, replace(trial, deadline=Deadline.after(seconds)))
+    return outcome, task.parts.fitted_encoders(exclude=sent)
 
 
 @contextlib.contextmanager

@@ -20,20 +20,12 @@ import joblib
 from pebble import ProcessExpired, ProcessPool
 
 from autoimb.evaluation.outcome import Cut, Failed, Outcome, reason_of
+from autoimb.evaluation.task import Task, Trial
 from autoimb.foreign import WorkerContext, passes_results, workers_of
 from autoimb.runtime.memory import memory_a_worker, private_memory
 from autoimb.runtime.process import warm_up
-from autoimb.runtime.shared import Shared
-from autoimb.runtime.worker import (
-    Assignment,
-    Jobs,
-    Work,
-    evaluated,
-    one_thread,
-    prepare_worker,
-    run_trial,
-)
-from autoimb.training.parts import Parts
+from autoimb.runtime.shared import Evaluate, Shared
+from autoimb.runtime.worker import evaluated, one_thread, prepare_worker, run_trial
 
 __all__ = ["GRACE", "LOCAL", "Backend", "InProcess", "Local", "Resources", "Runner", "WorkerPool"]
 
@@ -60,7 +52,7 @@ class Runner(Protocol):
         """Number of further trials that can be submitted now."""
         ...
 
-    def submit(self, number: int, assignment: Assignment) -> None:
+    def submit(self, number: int, trial: Trial) -> None:
         """Submit a trial."""
         ...
 
@@ -68,12 +60,8 @@ class Runner(Protocol):
         """Return the trials that ended, after waiting at most the given time."""
         ...
 
-    def encoded(self) -> Parts:
-        """Return the folds of the search with the encoders that its trials fitted."""
-        ...
-
     def close(self) -> None:
-        """Stop all trials."""
+        """Stop all trials; the task then has the encoders that they fitted."""
         ...
 
 
@@ -114,7 +102,7 @@ class Backend(Protocol):
         """Return the number of workers that `n_jobs` requests."""
         ...
 
-    def runner(self, work: Work, resources: Resources) -> Runner:
+    def runner(self, task: Task, evaluate: Evaluate, resources: Resources) -> Runner:
         """Return a runner for the trials of a study."""
         ...
 
@@ -124,51 +112,48 @@ class InProcess:
 
     Parameters
     ----------
-    work : Work
+    task : Task
+    evaluate : callable
     """
 
-    def __init__(self, work: Work) -> None:
-        self._evaluate, self._jobs = work.evaluate, Jobs(work)
-        self._tasks: dict[int, Assignment] = {}
+    def __init__(self, task: Task, evaluate: Evaluate) -> None:
+        self._task, self._evaluate = task, evaluate
+        self._trials: dict[int, Trial] = {}
 
     @property
     def running(self) -> tuple[int, ...]:
         """The numbers of the submitted trials that have not run."""
-        return tuple(self._tasks)
+        return tuple(self._trials)
 
     @property
     def idle(self) -> int:
         """1, or 0 while a submitted trial has not run."""
-        return int(not self._tasks)
+        return int(not self._trials)
 
-    def submit(self, number: int, assignment: Assignment) -> None:
+    def submit(self, number: int, trial: Trial) -> None:
         """Submit a trial; `collect` runs it after the trials that were submitted earlier."""
-        self._tasks[number] = assignment
+        self._trials[number] = trial
 
     def collect(self, seconds: float) -> list[tuple[int, Outcome]]:  # noqa: ARG002 - a Runner
         """Run the first submitted trial to its end, and return it."""
-        if not self._tasks:
+        if not self._trials:
             return []
-        number, assignment = next(iter(self._tasks.items()))
+        number, trial = next(iter(self._trials.items()))
         with one_thread():
-            outcome = evaluated(self._evaluate, self._jobs, assignment)
-        del self._tasks[number]
+            outcome = evaluated(self._evaluate, self._task, trial)
+        del self._trials[number]
         return [(number, outcome)]
-
-    def encoded(self) -> Parts:
-        """Return the folds of the search with the encoders that its trials fitted."""
-        return self._jobs.parts.in_memory()
 
     def close(self) -> None:
         """Discard the submitted trials."""
-        self._tasks.clear()
+        self._trials.clear()
 
 
 @dataclass(frozen=True)
-class _Task:
+class _Running:
     """A running trial."""
 
-    assignment: Assignment
+    trial: Trial
     future: Future[Outcome]
     submitted: float
     attempt: int
@@ -176,7 +161,7 @@ class _Task:
     @property
     def overdue(self) -> bool:
         """Return whether the trial has exceeded its deadline by more than `GRACE`."""
-        return self.assignment.deadline.left() < -GRACE
+        return self.trial.deadline.left() < -GRACE
 
 
 class WorkerPool:
@@ -185,7 +170,7 @@ class WorkerPool:
     Parameters
     ----------
     shared : Shared
-        The shared work, which is removed with the pool.
+        The shared task, which is removed with the pool.
     n_jobs : int
         Number of workers.
     memory : int or None
@@ -195,7 +180,7 @@ class WorkerPool:
     def __init__(self, shared: Shared, n_jobs: int, *, memory: int | None = None) -> None:
         self._shared, self._n_jobs, self._memory = shared, n_jobs, memory
         self._checked_at = 0.0
-        self._tasks: dict[int, _Task] = {}
+        self._running: dict[int, _Running] = {}
         warm_up()
         try:
             self._pool = self._new_pool()
@@ -206,16 +191,16 @@ class WorkerPool:
     @property
     def running(self) -> tuple[int, ...]:
         """The numbers of the running trials."""
-        return tuple(self._tasks)
+        return tuple(self._running)
 
     @property
     def idle(self) -> int:
         """Number of idle workers."""
-        return self._n_jobs - len(self._tasks)
+        return self._n_jobs - len(self._running)
 
-    def submit(self, number: int, assignment: Assignment) -> None:
+    def submit(self, number: int, trial: Trial) -> None:
         """Submit a trial to a worker."""
-        self._start(number, assignment, attempt=1)
+        self._start(number, trial, attempt=1)
 
     def collect(self, seconds: float) -> list[tuple[int, Outcome]]:
         """Return the trials that ended, after waiting at most the given time.
@@ -226,37 +211,33 @@ class WorkerPool:
         """
         if not self._pool.active:
             self._restart()
-        futures = [task.future for task in self._tasks.values()]
-        deadlines = [task.assignment.deadline for task in self._tasks.values()]
+        futures = [running.future for running in self._running.values()]
+        deadlines = [running.trial.deadline for running in self._running.values()]
         # The wait ends in time to kill the first trial that exceeds its deadline.
         soonest = min((deadline.left() + GRACE for deadline in deadlines), default=0.0)
         wait(futures, timeout=max(0.0, min(seconds, soonest)), return_when=FIRST_COMPLETED)
         ended, memory_in_use = [], self._worker_memory()
-        for number, task in tuple(self._tasks.items()):
-            outcome = self._outcome(task, memory_in_use.get(task.future, 0))
+        for number, running in tuple(self._running.items()):
+            outcome = self._outcome(running, memory_in_use.get(running.future, 0))
             if outcome is not None:
-                del self._tasks[number]
+                del self._running[number]
                 ended.append((number, outcome))
         return ended
 
-    def encoded(self) -> Parts:
-        """Return the folds of the search with the encoders that its trials fitted."""
-        return self._shared.parts().in_memory()
-
     def close(self) -> None:
         """Kill the workers and remove their copy of the arrays."""
-        self._tasks.clear()
+        self._running.clear()
         _end(self._pool)
         self._shared.remove()
 
-    def _start(self, number: int, assignment: Assignment, *, attempt: int) -> None:
+    def _start(self, number: int, trial: Trial, *, attempt: int) -> None:
         future: Future[Outcome]
         try:
-            future = self._pool.schedule(run_trial, args=(assignment,))
+            future = self._pool.schedule(run_trial, args=(trial,))
         except RuntimeError:
             # The pool is broken; the next call of `collect` restarts it.
             future = _broken()
-        self._tasks[number] = _Task(assignment, future, time.monotonic(), attempt)
+        self._running[number] = _Running(trial, future, time.monotonic(), attempt)
 
     def _new_pool(self) -> ProcessPool:
         return ProcessPool(
@@ -270,13 +251,14 @@ class WorkerPool:
         """Replace a broken pool, and restart the trials that were running."""
         _end(self._pool)
         self._pool = self._new_pool()
-        for number, task in tuple(self._tasks.items()):
-            if task.future.done() and not isinstance(task.future.exception(), BrokenProcessPool):
+        for number, running in tuple(self._running.items()):
+            error = running.future.exception() if running.future.done() else BrokenProcessPool()
+            if not isinstance(error, BrokenProcessPool):
                 continue
-            if task.attempt < ATTEMPTS:
-                self._start(number, task.assignment, attempt=task.attempt + 1)
+            if running.attempt < ATTEMPTS:
+                self._start(number, running.trial, attempt=running.attempt + 1)
             else:
-                self._tasks[number] = replace(task, future=_broken())
+                self._running[number] = replace(running, future=_broken())
 
     def _worker_memory(self) -> dict[Future[Outcome], int]:
         """Return the bytes in use by each running trial's worker; empty between two checks."""
@@ -288,26 +270,28 @@ class WorkerPool:
             future: private_memory(pid, threshold=self._memory) for future, pid in workers.items()
         }
 
-    def _outcome(self, task: _Task, memory_in_use: int) -> Outcome | None:
+    def _outcome(self, running: _Running, memory_in_use: int) -> Outcome | None:
         """Return the outcome of a trial, given its worker's memory; None while the trial runs."""
-        seconds = time.monotonic() - task.submitted
-        if not task.future.done():
-            killed = self._limit_outcome(task, memory_in_use, seconds)
+        seconds = time.monotonic() - running.submitted
+        if not running.future.done():
+            killed = self._limit_outcome(running, memory_in_use, seconds)
             # Cancelling a running task makes pebble kill the task's worker and no other one.
-            if killed is None or task.future.cancel():
+            if killed is None or running.future.cancel():
                 return killed
-        error = task.future.exception()
+        error = running.future.exception()
         if error is None:
-            return task.future.result()
-        if isinstance(error, BrokenProcessPool) and task.attempt < ATTEMPTS:
+            return running.future.result()
+        if isinstance(error, BrokenProcessPool) and running.attempt < ATTEMPTS:
             return None  # The next call of `collect` restarts the task.
         if isinstance(error, ProcessExpired) and not passes_results(self._pool, patience=PATIENCE):
             self._pool.stop()  # type: ignore[no-untyped-call]  # as in `_end`; `collect` starts it
         return Failed(self._exit_reason(error), seconds)
 
-    def _limit_outcome(self, task: _Task, memory_in_use: int, seconds: float) -> Outcome | None:
+    def _limit_outcome(
+        self, running: _Running, memory_in_use: int, seconds: float
+    ) -> Outcome | None:
         """Return the outcome of a trial that exceeds its time or memory limit, else None."""
-        if task.overdue:
+        if running.overdue:
             return Cut(f"killed {GRACE:g} seconds after its deadline", seconds=seconds)
         if self._memory is not None and memory_in_use > self._memory:
             used_text, limit_text = (
@@ -352,7 +336,7 @@ class Local:
         with joblib.parallel_config("loky"):
             return int(joblib.effective_n_jobs(n_jobs))
 
-    def runner(self, work: Work, resources: Resources) -> Runner:
+    def runner(self, task: Task, evaluate: Evaluate, resources: Resources) -> Runner:
         """Return a runner with worker processes, or one in the current process.
 
         Trials run in the current process for a single job that need not be killable, and if the
@@ -360,9 +344,9 @@ class Local:
         """
         n_jobs, single_worker = resources.n_jobs, resources.n_jobs == 1
         if (single_worker and not resources.killable) or multiprocessing.current_process().daemon:
-            return InProcess(work)
-        worker_memory = memory_a_worker(n_jobs, work.study.plan.policy, limit=resources.memory)
-        return WorkerPool(Shared.of(work, resources.folder), n_jobs, memory=worker_memory)
+            return InProcess(task, evaluate)
+        worker_memory = memory_a_worker(n_jobs, task.plan.policy, limit=resources.memory)
+        return WorkerPool(Shared.of(task, evaluate, resources.folder), n_jobs, memory=worker_memory)
 
 
 LOCAL = Local()

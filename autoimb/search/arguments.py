@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -13,9 +13,11 @@ from autoimb.data.input_frames import further_rows, named_frame, plain_frame
 from autoimb.data.table import check_lengths, row_weights
 from autoimb.data.target import encode_target, label_array
 from autoimb.data.times import read_times
+from autoimb.errors import OptionError
 from autoimb.runtime.pool import LOCAL, Backend
-from autoimb.search.parameters import read_callbacks, read_request
-from autoimb.search.prepare import Prepared, Table, prepare
+from autoimb.search.prepare import Preparation, Table, prepare
+from autoimb.search.request import read_request
+from autoimb.text import shown
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
@@ -28,7 +30,6 @@ def prepare_arguments(  # noqa: PLR0913 - the arguments of `fit`
     X: Any,
     y: Any,
     sample_weight: Any = None,
-    *,
     eval_set: tuple[Any, Any] | None = None,
     test: tuple[Any, Any] | None = None,
     class_counts: Mapping[Any, int] | None = None,
@@ -36,23 +37,13 @@ def prepare_arguments(  # noqa: PLR0913 - the arguments of `fit`
     time: Any = None,
     gap: Any = None,
     keep_time: bool = False,
+    *,
     backend: Backend = LOCAL,
-) -> Prepared:
-    """Check an estimator's parameters and the arguments of `fit`, and prepare the search.
+) -> Preparation:
+    """Check an estimator's parameters and the arguments of its `fit`, and prepare the search.
 
-    Parameters
-    ----------
-    estimator : BaseEstimator
-        Estimator with the parameters of `AutoImbClassifier`; the names and number of columns are
-        stored in it.
-    X, y, sample_weight, eval_set, test, class_counts, groups, time, gap, keep_time
-        As in `AutoImbClassifier.fit`.
-    backend : Backend
-        Backend that runs the trials.
-
-    Returns
-    -------
-    Prepared
+    The names and number of columns are stored in the estimator. The arguments are those of
+    `AutoImbClassifier.fit`, and the backend that runs the trials.
 
     Raises
     ------
@@ -73,26 +64,29 @@ def prepare_arguments(  # noqa: PLR0913 - the arguments of `fit`
     frame = named_frame(estimator, X, reset=True, apart=apart, optional=optional)
     labels = label_array(y)
     check_lengths(frame, labels)
-    parameters = estimator.get_params(deep=False)
-    parameters |= {
+    parameters = estimator.get_params(deep=False) | {
         "groups": column_names(groups),
         "time": column_names(time),
+        "gap": gap if gap is None or isinstance(gap, int | float) else str(gap),
         "keep_time": keep_time,
     }
-    parameters |= {"gap": gap if gap is None or isinstance(gap, int | float) else str(gap)}
-    request = read_request(parameters, encode_target(labels).classes, backend=backend)
-    read_callbacks(parameters["callbacks"])
-    weight = row_weights(sample_weight, len(frame))
-    codes = group_codes(groups, table_frame, eval_frame)
+    classes = encode_target(labels, class_counts=class_counts).classes
+    request = read_request(parameters, classes, backend=backend)
+    callbacks = parameters["callbacks"] or ()
+    if not isinstance(callbacks, Sequence) or not all(map(callable, callbacks)):
+        raise OptionError(
+            "callbacks must be a list of functions, each called with an event; "
+            f"got {shown(callbacks)}."
+        )
     table = Table(
         frame,
         labels,
-        weight,
-        further_rows(estimator, eval_set, apart, optional),
-        parameters["kinds"],
-        further_rows(estimator, test, apart, optional),
-        class_counts,
-        codes,
-        times,
+        weight=row_weights(sample_weight, len(frame)),
+        eval_set=further_rows(estimator, eval_set, apart, optional),
+        kinds=parameters["kinds"],
+        test=further_rows(estimator, test, apart, optional),
+        class_counts=class_counts,
+        groups=group_codes(groups, table_frame, eval_frame),
+        times=times,
     )
     return prepare(table, request)

@@ -1,143 +1,31 @@
-"""Matched duels in a study: the next duel, the time for it, and the results of all duels."""
+"""Results of the matched duels of a study."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from statistics import mean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from autoimb.assessment.duels import gain
 from autoimb.assessment.metrics import get_metric
 from autoimb.assessment.verdict import Duel
-from autoimb.policy import SearchPolicy
-from autoimb.runs.record import TrialRecord, standing
+from autoimb.runs.record import TrialRecord
 from autoimb.space.components import CONTROL
 from autoimb.space.draw import Space
 from autoimb.space.ensemble import ENSEMBLE, draws_balanced_rows
 from autoimb.space.option import Choice
-from autoimb.space.portfolio import duels_of, first_networks, methods_of
+from autoimb.space.portfolio import methods_of
 
 if TYPE_CHECKING:
-    from autoimb.evaluation.basis import Basis
     from autoimb.evaluation.outcome import Scored
+    from autoimb.evaluation.task import Task
     from autoimb.space.strategy import Strategy
 
-__all__ = ["duels_due", "fought", "next_duel"]
-
-# Number of scored networks, the best of which becomes the control of all duels.
-_MIN_CONTROLS = 3
-
-SCORED = ("complete", "partial")  # statuses of duels with a score, which took their full work
-
-
-def next_duel(
-    space: Space,
-    plans: Collection[str],
-    records: Sequence[TrialRecord],
-    duels: Sequence[TrialRecord],
-    *,
-    policy: SearchPolicy,
-) -> tuple[str, dict[str, Any]] | None:
-    """Return the next trial of a duel.
-
-    All duels have the same control network: the best of the first control networks that have a
-    score, which is chosen once. The control is trained first. When it has a score, the methods
-    follow one by one, on the same network.
-
-    Parameters
-    ----------
-    space : Space
-    plans : collection of str
-        Names of the enqueued plans.
-    records, duels : sequence of TrialRecord
-        Trials of the search, and of the duels so far.
-    policy : SearchPolicy
-
-    Returns
-    -------
-    tuple of str and dict, or None
-        Name of the plan, and the parameters to enqueue; None where no duel can be enqueued now.
-    """
-    if not methods_of(space):
-        return None
-    first = min(
-        (record for record in duels if record.strategy.is_control),
-        key=lambda record: record.number,
-        default=None,
-    )
-    if "duel.0" not in plans:
-        control = _control(space, records, policy) if first is None else first.strategy
-        return None if control is None else ("duel.0", duels_of(space, control, policy)[0])
-    if first is None or not any(record.status in SCORED for record in duels):
-        return None
-    planned = duels_of(space, first.strategy, policy)
-    remaining = (place for place in range(len(planned)) if f"duel.{place}" not in plans)
-    place = next(remaining, None)
-    return None if place is None else (f"duel.{place}", planned[place])
-
-
-def _control(space: Space, records: Sequence[TrialRecord], policy: SearchPolicy) -> Strategy | None:
-    """Return the best control at its first rung, once enough of them have a score."""
-    controls = [
-        record
-        for record in records
-        if record.follows is None and record.score is not None and record.strategy.is_control
-    ]
-    enough = min(_MIN_CONTROLS, len(first_networks(space, policy)))
-    if len(controls) < max(enough, 1):
-        return None
-    return min(controls, key=lambda record: record.merit).strategy
-
-
-def duels_due(
-    plans: Collection[str],
-    records: Sequence[TrialRecord],
-    duels: Sequence[TrialRecord],
-    *,
-    left: float,
-    policy: SearchPolicy,
-) -> bool:
-    """Return whether another duel fits in the duels' share of the time.
-
-    Parameters
-    ----------
-    plans : collection of str
-        Names of the enqueued plans.
-    records, duels : sequence of TrialRecord
-        Trials of the search, and of the duels so far.
-    left : float
-        Remaining seconds of the search. Without a deadline they are infinite: no clock is read, and
-        the duels have a share of the strategies instead.
-    policy : SearchPolicy
-
-    Returns
-    -------
-    bool
-        False also where the duel would not end in time.
-    """
-    n_started = sum(plan.startswith("duel.") for plan in plans)
-    tried = [record for record in standing(records) if record.score is not None]
-    # Without a deadline the duels are a share of the strategies, since no clock is read.
-    if math.isinf(left):
-        return n_started < policy.comparisons.per_strategy * len(tried)
-    # The control comes first and encodes the rows for all duels, so its time is not typical.
-    took = [r.seconds for r in duels if r.status in SCORED and not r.strategy.is_control]
-    took = took or [r.seconds for r in records if r.follows is None and r.score is not None]
-    expected = mean(took) if took else math.inf
-    duel_seconds = sum(record.seconds for record in duels)
-    # Duels that run, and the next one, are expected to take the mean time.
-    duel_seconds += (max(n_started - len(duels), 0) + 1) * expected
-    total_seconds = duel_seconds + sum(record.seconds for record in tried)
-    return (
-        duel_seconds <= policy.comparisons.share * total_seconds
-        and policy.folds.confirming_margin * expected < left
-    )
+__all__ = ["fought"]
 
 
 def fought(
-    space: Space, duels: Mapping[int, tuple[TrialRecord, Scored | None]], basis: Basis | None
+    space: Space, duels: Mapping[int, tuple[TrialRecord, Scored | None]], task: Task | None
 ) -> list[Duel]:
     """Return the result of the duel of each method of a space.
 
@@ -147,8 +35,8 @@ def fought(
     duels : mapping of int to (TrialRecord, Scored or None)
         Records and results of the duels by trial. Sees: out-of-fold predictions of the rows of the
         duels.
-    basis : Basis or None
-        Basis of the duels; None where the rarest class has too few rows.
+    task : Task or None
+        Task of the duels; None where the rarest class has too few rows.
 
     Returns
     -------
@@ -158,7 +46,9 @@ def fought(
     records = [duels[number][0] for number in sorted(duels)]
     base = next((r.strategy.ensemble for r in records if r.strategy.is_control), None)
     results = {
-        n: result for n, (r, result) in duels.items() if result is not None and r.status in SCORED
+        n: result
+        for n, (r, result) in duels.items()
+        if result is not None and r.status == "complete"
     }
     controls = {
         (record.strategy.network, record.strategy.ensemble): results[record.number]
@@ -172,13 +62,13 @@ def fought(
         if not record.strategy.is_control
     }
     why = "the time ended before its turn" if controls else "no control network has a score"
-    if basis is None:
+    if task is None:
         only = space.only is not None
         why = "one strategy was asked for" if only else "the rarest class has too few rows"
     compared = []
     for component, option in methods_of(space):
         record = treated.get((component, option))
-        if basis is None or record is None:
+        if task is None or record is None:
             compared.append(Duel(component, option, option, why))
             continue
         choice: Choice = getattr(record.strategy, component)
@@ -197,7 +87,7 @@ def fought(
         elif not scored or len(scored) < len(ensembles):
             duel = replace(duel, reason="its matched control has no score")
         else:
-            duel = _compared(duel, method, scored, basis)
+            duel = _compared(duel, method, scored, task)
             if component == "ensemble":
                 names = [_in_words(ensemble) for ensemble in ensembles]
                 duel = replace(duel, control_name=names[0], matched_name=names[-1])
@@ -233,9 +123,9 @@ def _in_words(ensemble: Choice) -> str:
     return f"{ensemble.name} of {' and '.join(parts)}"
 
 
-def _compared(duel: Duel, method: Scored, controls: Sequence[Scored], basis: Basis) -> Duel:
+def _compared(duel: Duel, method: Scored, controls: Sequence[Scored], task: Task) -> Duel:
     """Compare a method with the common control, and an ensemble also with its matched control."""
-    judge, share = basis.judge, basis.plan.folds.test_share
+    judge, share = task.judge, task.plan.folds.test_share
     log_loss = get_metric(
         "log_loss", n_classes=judge.metric.n_classes, positive=judge.metric.positive
     )

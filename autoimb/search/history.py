@@ -1,30 +1,28 @@
-"""The trials of a study: their records and results, and what its file and its sampler see of them.
+"""Trials of a study while it runs: their records and results, in memory and in the file.
 
-A trial is written to the file when it starts and again when it ends. So after a kill the file says
-which trials were running: they are recorded as killed, and proposed again.
+A trial is written to the file when it starts and again when it ends. After a kill the file
+therefore contains the trials that were running: they are recorded as killed, and proposed again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from optuna.trial import BaseTrial, FixedTrial, FrozenTrial
+from optuna.distributions import BaseDistribution
+from optuna.trial import FixedTrial, FrozenTrial
 
-from autoimb.evaluation.outcome import Outcome, Scored
-from autoimb.policy import SearchPolicy
+from autoimb.evaluation.outcome import Outcome, Scored, usable
 from autoimb.runs.folder import understood
-from autoimb.runs.record import Stage, StoredTrial, TrialRecord, standing, usable
+from autoimb.runs.record import TrialRecord
 from autoimb.search.sampler import as_trial
 from autoimb.space.draw import Space, draw
-from autoimb.space.strategy import Strategy
-from autoimb.training.pruning import Bar
 
 if TYPE_CHECKING:
     from autoimb.runs.store import TrialStore
 
-__all__ = ["INTERRUPTED", "KILLED", "Proposal", "TrialHistory"]
+__all__ = ["INTERRUPTED", "KILLED", "TrialHistory"]
 
 KILLED = "the program ended while this trial ran"
 INTERRUPTED = "the search was interrupted while this trial ran"
@@ -32,263 +30,155 @@ INTERRUPTED = "the search was interrupted while this trial ran"
 _MAX_NETWORKS = 12
 
 
-@dataclass(frozen=True)
-class Proposal:
-    """What a study tries next.
-
-    Attributes
-    ----------
-    stage : Stage
-    rung : float
-    values : mapping of str to value
-        Fixed values by Optuna's names; the sampler draws the others.
-    plan : str
-        The name of a planned trial.
-    repeats : int or None
-        The trial whose values are taken as they are.
-    follows : int or None
-        The trial of the same strategy at the rung below.
-    """
-
-    stage: Stage
-    rung: float = 1.0
-    values: Mapping[str, Any] = field(default_factory=dict)
-    plan: str = ""
-    repeats: int | None = None
-    follows: int | None = None
-
-
 class TrialHistory:
-    """The trials of a study while it runs.
+    """Trials of a study.
 
     Parameters
     ----------
-    space : Space
-        What the strategies are drawn from.
-    policy : SearchPolicy
-        What a trial must reach to go on.
     store : TrialStore or None
-        The file of the trials; None keeps them in memory alone.
+        File of the trials; None keeps them in memory alone.
 
     Attributes
     ----------
     records : dict of int to TrialRecord
-        Of all trials that have ended, by number.
+        All trials, running ones included, by number.
     results : dict of int to Scored
-        What could be exported, of each strategy from its highest rung; most without networks.
-    running : dict of int to StoredTrial
+        Results of the trials; only the best have fitted networks.
     trials : dict of int to FrozenTrial
         All trials as Optuna sees them, by number.
-    plans : list of str
-        The planned trials that were proposed.
-    n_proposed : int
-        The number of the next trial. Proposals that repeated a known strategy are counted.
     """
 
-    def __init__(self, space: Space, policy: SearchPolicy, store: TrialStore | None = None) -> None:
-        self._space, self._policy, self._store = space, policy, store
+    def __init__(self, store: TrialStore | None = None) -> None:
+        self._store = store
         self.records: dict[int, TrialRecord] = {}
         self.results: dict[int, Scored] = {}
-        self.running: dict[int, StoredTrial] = {}
         self.trials: dict[int, FrozenTrial] = {}
-        self.plans: list[str] = []
-        self.n_proposed = 0
-        self._n_saved_plans = 0
-
-    # --- what is known ------------------------------------------------------------------------
 
     @property
-    def started(self) -> list[TrialRecord]:
-        """The records of all trials, also of those that run."""
-        return [*self.records.values(), *(trial.record for trial in self.running.values())]
+    def next_number(self) -> int:
+        """Number of the next trial."""
+        return 1 + max(self.records, default=-1)
 
     @property
-    def standing(self) -> tuple[TrialRecord, ...]:
-        """The records of all strategies, partners and duels, by number."""
-        return standing(self.records[number] for number in sorted(self.records))
+    def running(self) -> list[TrialRecord]:
+        """Records of the running trials."""
+        return [record for record in self.records.values() if record.status == "running"]
 
     @property
     def strategies(self) -> list[TrialRecord]:
-        """The records of all trials of the search, at any rung; partners and duels are none."""
-        return [record for record in self.records.values() if not record.apart]
+        """Records of the ended trials of the search, without partners and duels."""
+        records = self.records.values()
+        return [record for record in records if record.status != "running" and not record.apart]
 
     @property
     def duels(self) -> list[TrialRecord]:
-        """The records of matched duels, by number."""
-        return [self.records[n] for n in sorted(self.records) if self.records[n].stage == "duel"]
-
-    @property
-    def raised(self) -> set[int]:
-        """The trials whose strategy has started at a higher rung."""
-        return {record.follows for record in self.started if record.follows is not None}
-
-    @property
-    def _partners(self) -> tuple[int, ...]:
-        """The numbers of the partners that gave something, also where time ended their growth."""
-        return tuple(n for n in sorted(self.results) if self.records[n].stage == "partner")
+        """Records of the ended matched duels."""
+        records = self.records.values()
+        return [r for r in records if r.status != "running" and r.stage == "duel"]
 
     @property
     def ranked(self) -> list[TrialRecord]:
-        """The usable trials of strategies, complete ones first, best first.
-
-        A strategy competes as its highest rung says, better or worse. Partners and duels don't.
-        """
-        usable = [self.records[number] for number in self.results]
-        return sorted((r for r in usable if not r.apart), key=lambda record: record.rank)
-
-    @property
-    def has_control(self) -> bool:
-        """Whether a strategy without a method is usable, so that methods can be put into it."""
-        return any(record.strategy.is_control for record in self.ranked)
-
-    @property
-    def bar(self) -> Bar | None:
-        """What a trial must reach to go on; None while nothing is complete."""
-        scored = (self.records[number] for number in self.results)
-        planned = [record for record in scored if not (record.confirmed or record.apart)]
-        best = min(planned, key=lambda record: record.rank, default=None)
-        if best is None or best.status != "complete":
-            return None
-        return Bar.of(best.curve, best.floor, best.planned, self._policy)
+        """Records of strategies with a result, complete ones first, best first."""
+        with_result = (self.records[number] for number in self.results)
+        return sorted((r for r in with_result if not r.apart), key=lambda record: record.rank)
 
     def usable(self) -> dict[int, Scored]:
         """Return what can be exported: of complete trials, else what the deadline left."""
-        usable = [record.number for record in self.ranked if record.status == "complete"]
-        if not any(self.results[number].fitted is not None for number in usable):
+        numbers = [record.number for record in self.ranked if record.status == "complete"]
+        if not any(self.results[number].fitted is not None for number in numbers):
             ranked = (record.number for record in self.ranked)
-            usable = [number for number in ranked if self.results[number].fitted is not None]
-        return {n: self.results[n] for n in (*usable, *(self._partners if usable else ()))}
+            numbers = [number for number in ranked if self.results[number].fitted is not None]
+        return {n: self.results[n] for n in (*numbers, *(self._partners if numbers else ()))}
 
-    # --- what changes -------------------------------------------------------------------------
-
-    def restore(self) -> None:
-        """Read the trials of the file; those that were running are recorded as killed."""
-        if self._store is None:
-            return
-        for stored in self._store.load():
-            record, drawn = stored.record, FixedTrial(dict(stored.params))
-            if record.stage != "partner":
-                with understood(self._store.path, f"trial {record.number}"):
-                    draw(drawn, self._space)
-            self.n_proposed = record.number + 1
-            self.plans += stored.plans
-            if record.status == "running":
-                record = replace(record, status="killed", reason=KILLED)
-                self._store.save(replace(stored, record=record))
-            self.trials[record.number] = as_trial(record, drawn)
-            self._add(record, stored.result)
-        self._n_saved_plans = len(self.plans)
-        self._drop_networks()
-
-    def count(self, proposal: Proposal) -> None:
-        """Count a proposal, whether or not it becomes a trial."""
-        self.n_proposed += 1
-        self.plans += [proposal.plan] if proposal.plan else []
-
-    def start(
-        self, proposal: Proposal, strategy: Strategy, drawn: BaseTrial | None = None
-    ) -> TrialRecord:
-        """Record that a trial starts.
+    def restore(self, space: Space) -> None:
+        """Read the trials of the file; those that were running are recorded as killed.
 
         Parameters
         ----------
-        proposal : Proposal
-        strategy : Strategy
-        drawn : BaseTrial or None
-            What the strategy was drawn from; None for a partner.
+        space : Space
+            Space from which the strategies were drawn.
         """
-        record = TrialRecord(
-            number=self.n_proposed,
-            stage=proposal.stage,
-            strategy=strategy,
-            status="running",
-            reason="",
-            score=None,
-            seconds=0.0,
-            rung=proposal.rung,
-            follows=proposal.follows,
-        )
-        self.count(proposal)
-        plans = tuple(self.plans[self._n_saved_plans :])
-        trial = StoredTrial(record, None, {} if drawn is None else drawn.params, plans)
-        self._save(trial, drawn)
-        self._n_saved_plans = len(self.plans)
-        self.running[record.number] = trial
-        return record
+        if self._store is None:
+            return
+        for record, result in self._store.load():
+            drawn = FixedTrial(dict(record.params))
+            if record.stage != "partner":
+                with understood(self._store.path, f"trial {record.number}"):
+                    draw(drawn, space)
+            self.trials[record.number] = as_trial(record, drawn.distributions)
+            self.records[record.number] = record
+            if result is not None:
+                self.results[record.number] = result
+        self._end_running(KILLED)
+        dropped = self._drop_networks()
+        if dropped:
+            self._store.drop_networks(dropped)
+
+    def start(
+        self, record: TrialRecord, distributions: Mapping[str, BaseDistribution] | None = None
+    ) -> None:
+        """Record that a trial starts, with the distributions of its parameters."""
+        self.trials[record.number] = as_trial(record, distributions or {})
+        self._save(record)
 
     def finish(self, number: int, outcome: Outcome) -> TrialRecord:
         """Record the end of a trial, and delete networks that are no longer among the best."""
-        trial = self.running.pop(number)
-        start = trial.record
-        record = TrialRecord.of(
-            number,
-            outcome,
-            stage=start.stage,
-            strategy=start.strategy,
-            rung=start.rung,
-            before=None if start.follows is None else self.records[start.follows],
-        )
-        result = self._add(record, usable(outcome))
-        self._save(replace(trial, record=record, result=result), self.trials[number])
-        self._drop_networks()
+        record, result = self.records[number].ended(outcome), usable(outcome)
+        self.records[number] = record
+        if result is not None:
+            self.results[number] = result
+        dropped = self._drop_networks() - {number}
+        self._update(record)
+        self._save(record)
+        if dropped and self._store is not None:
+            self._store.drop_networks(dropped)
         return record
 
     def interrupt(self) -> None:
-        """Record the trials that run as killed, so that a resumed search proposes them again."""
-        for number, trial in self.running.items():
-            record = replace(trial.record, status="killed", reason=INTERRUPTED)
-            self._add(record, None)
-            self._save(replace(trial, record=record), self.trials[number])
-        self.running.clear()
+        """Record the running trials as killed, so that a resumed search proposes them again."""
+        self._end_running(INTERRUPTED)
 
     def publish(self) -> None:
-        """Bring the study that ``optuna-dashboard`` shows up to date."""
+        """Update the study that ``optuna-dashboard`` shows."""
         if self._store is not None:
             self._store.publish(self.trials)
 
-    def _save(self, trial: StoredTrial, drawn: BaseTrial | None) -> None:
-        if self._store is not None:
-            self._store.save(trial)
-        number = trial.record.number
-        before, self.trials[number] = self.trials.get(number), as_trial(trial.record, drawn)
-        if before is not None:
-            self.trials[number].datetime_start = before.datetime_start
+    def _end_running(self, reason: str) -> None:
+        """Record the running trials as killed."""
+        for running in self.running:
+            record = replace(running, status="killed", reason=reason)
+            self._update(record)
+            self._save(record)
 
-    def _add(self, record: TrialRecord, result: Scored | None) -> Scored | None:
-        """Add a trial; return its result, with its networks only while it is among the best."""
+    def _save(self, record: TrialRecord) -> None:
+        """Store a record in memory and in the file."""
         self.records[record.number] = record
-        if result is None:
-            return None
-        self.results[record.number] = result
-        if result.fitted is None or record.number in self._best():
-            return result
-        return replace(result, fitted=None)
+        if self._store is not None:
+            self._store.save(record, self.results.get(record.number))
 
-    def _drop_networks(self) -> None:
-        """Delete the networks that are not among the best, and the results of passed rungs."""
-        competing, best, dropped = {record.number for record in self.standing}, self._best(), []
-        for number, result in list(self.results.items()):
-            if number in competing & best:
-                continue
-            if result.fitted is not None:
-                dropped.append(number)
-            if number in competing:
-                self.results[number] = replace(result, fitted=None)
-            else:
-                del self.results[number]
-        if dropped and self._store is not None:
-            self._store.drop_networks(dropped)
+    def _update(self, record: TrialRecord) -> None:
+        """Update what Optuna sees of a trial that has ended."""
+        before = self.trials[record.number]
+        trial = as_trial(record, before.distributions)
+        trial.datetime_start = before.datetime_start
+        self.trials[record.number] = trial
 
-    def _best(self) -> set[int]:
-        """Return the trials whose networks are kept: the best, the best control, and partners.
+    @property
+    def _partners(self) -> tuple[int, ...]:
+        """Numbers of the partners with a result, also where the deadline ended their growth."""
+        return tuple(n for n in sorted(self.results) if self.records[n].stage == "partner")
 
-        Of the confirmed ones and of the others apart: one that was confirmed may score less than
-        many that still wait for it, and be the best when all are.
+    def _drop_networks(self) -> set[int]:
+        """Delete the networks that are not among the best in memory; return their trials.
+
+        The networks of the best trials, of the best control and of partners are retained.
         """
-        competing = {record.number for record in self.standing}
-        ranked = [record for record in self.ranked if record.number in competing]
-        confirmed = [record.number for record in ranked if record.confirmed]
-        others = [record.number for record in ranked if not record.confirmed]
+        ranked, dropped = self.ranked, set()
         control = [record.number for record in ranked if record.strategy.is_control]
-        best = {*confirmed[:_MAX_NETWORKS], *others[:_MAX_NETWORKS], *control[:1]}
-        return best.union(self._partners)
+        best = {record.number for record in ranked[:_MAX_NETWORKS]}
+        best.update(control[:1], self._partners)
+        for number, result in self.results.items():
+            if number not in best and result.fitted is not None:
+                self.results[number] = replace(result, fitted=None)
+                dropped.add(number)
+        return dropped

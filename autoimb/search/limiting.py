@@ -2,52 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from autoimb.data.dataset import Dataset
 from autoimb.errors import OptionError
-from autoimb.evaluation.limits import MEGABYTE, Deployment, Footprint, Limits
+from autoimb.evaluation.limits import Limits
 from autoimb.policy import SearchPolicy
-from autoimb.search.request import Request
 from autoimb.space.draw import Space
 from autoimb.space.ensemble import ENSEMBLE
 from autoimb.space.network.component import NETWORK
 from autoimb.space.option import Choice, OneOf, Option
 from autoimb.space.portfolio import listed_networks, only_network
-from autoimb.training.plan import Plan
 
-__all__ = ["check_limits", "limits_of", "networks_within", "options_beyond"]
-
-
-def limits_of(
-    request: Request, dataset: Dataset, plan: Plan, *, time_budget: float | None
-) -> Limits:
-    """Return the limits of a request, with the numbers of networks to deploy.
-
-    Parameters
-    ----------
-    request : Request
-    dataset : Dataset
-    plan : Plan
-    time_budget : float or None
-        Seconds that the study was planned for.
-    """
-    seconds, megabytes = request.max_predict_seconds, request.max_artifact_mb
-    if seconds is None and megabytes is None:
-        return Limits()
-    # Only a search with a time budget and several strategies confirms its result.
-    confirmed = time_budget is not None and request.strategy is None
-    return Limits(
-        maximum=Footprint(
-            math.inf if megabytes is None else MEGABYTE * megabytes,
-            math.inf if seconds is None else seconds,
-        ),
-        deployment=Deployment.of(dataset, plan, confirmed=confirmed),
-    )
+__all__ = ["check_limits", "networks_within", "options_beyond"]
 
 
 def networks_within(

@@ -1,9 +1,11 @@
-"""Preparation of a study: the user's table is checked, encoded as a dataset, and planned."""
+"""Preparation of a search: the table is checked, encoded as a dataset, and planned."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from math import sqrt
 from typing import Any
@@ -11,19 +13,20 @@ from typing import Any
 import joblib
 import numpy as np
 import pandas as pd
+from msgspec import structs
 from numpy.typing import NDArray
 
 from autoimb.assessment.checks import CHECKS, Finding
 from autoimb.assessment.costs import Costs
 from autoimb.assessment.evidence import TableEvidence
 from autoimb.assessment.forecast import Forecast, forecast
-from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import Metric, get_metric
-from autoimb.assessment.structure import NO_STRUCTURE, Structure, find_structure
+from autoimb.assessment.structure import NO_STRUCTURE, find_structure
 from autoimb.data.dataset import Dataset
 from autoimb.data.encoding.layout import plan_layout
 from autoimb.data.folds import FoldPlan, Rows, kept_splits, plan_folds
 from autoimb.data.forward import FIRST_BLOCK, forward_hold_out, plan_forward, rate_blocks
+from autoimb.data.groups import group_codes, without
 from autoimb.data.profile import Profile, profile
 from autoimb.data.rarity import minority_count
 from autoimb.data.sample import Sample, reweighted
@@ -36,22 +39,20 @@ from autoimb.data.target import (
     label_array,
     match_labels,
 )
-from autoimb.data.times import Times
+from autoimb.data.times import Times, read_times
 from autoimb.data.values import text_of
-from autoimb.errors import OptionError, SchemaError, TargetError
-from autoimb.evaluation.basis import Basis, judge_of
+from autoimb.errors import OptionError, TargetError
 from autoimb.evaluation.limits import Limits
-from autoimb.evaluation.rates import Unseen
+from autoimb.evaluation.task import Task, judge_of, plan_duels
 from autoimb.evaluation.workload import make_plan, study_profile, subsampled, trial_operations
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
+from autoimb.randomness import Purpose, stream
 from autoimb.runtime.pool import LOCAL
-from autoimb.search.limiting import limits_of
-from autoimb.search.request import Request
-from autoimb.search.untouched import GivenTest, Untouched, hold_out
+from autoimb.search.request import CHANGEABLE, Request
+from autoimb.search.untouched import TestRows, Untouched, held_out
 from autoimb.space.draw import Space
-from autoimb.training.plan import Plan
 
-__all__ = ["Planned", "Prepared", "Table", "check_table", "plan_study", "prepare"]
+__all__ = ["Preparation", "Table", "check_table", "plan", "prepare", "table_of"]
 
 # Numbers, and as many one-hot columns, that networks read in each fold with few rare rows
 # (reports/design/encoding.md).
@@ -93,15 +94,38 @@ class Table:
     weight: NDArray[np.float64] | None = None
     eval_set: tuple[pd.DataFrame, pd.Series | NDArray[Any]] | None = None
     kinds: Mapping[str, str] | None = None
-    test: GivenTest | None = None
+    test: TestRows | None = None
     class_counts: Mapping[Any, int] | None = None
     groups: Rows | None = None
     times: Times | None = None
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """Checked table, folds and metric: everything that is decided before the study is planned.
+def table_of(
+    rows: Sample,
+    request: Request,
+    *,
+    kinds: Mapping[str, str] | None = None,
+    test: TestRows | None = None,
+) -> Table:
+    """Return the table of a file, in which the request names the columns of groups and times."""
+    groups, time = request.groups or None, request.time or None
+    times = read_times(time, rows.frame, gap=request.gap, keep=request.keep_time)
+    dropped = () if times is None else times.dropped
+    return Table(
+        without(rows.frame, (*request.groups, *dropped)),
+        rows.y,
+        rows.weight,
+        kinds=kinds,
+        test=test,
+        class_counts=rows.class_counts,
+        groups=group_codes(groups, rows.frame),
+        times=times,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Preparation:
+    """Checked table and plan of a search: everything that is decided before the first trial.
 
     Attributes
     ----------
@@ -109,34 +133,37 @@ class Prepared:
     schema : Schema
     target : Target
     dataset : Dataset
-    profile : Profile
+        All rows except those of a test; `task` has those that trials use.
     folds : FoldPlan
+        Folds of `dataset`.
+    profile : Profile
+        Profile of all rows.
     metric : Metric
-    costs : Costs or None
-        The user's misclassification costs.
-    notices : tuple of str
-        Notices to the user about the table.
+    table_notices : tuple of str
+        Notices to the user about all rows; `notices` has more.
+    input_rows : ndarray of int64, shape (n,)
+        Position of each row of `dataset` among the input rows: those of the table, then those of
+        the evaluation set.
+    n_input_rows : int
+        Number of input rows.
+    time_budget : float or None
+        Seconds for which the study is planned; a resumed search is planned as it was at first.
     policy : SearchPolicy
     test : Untouched or None
         Test rows, on which none of the other attributes depends.
-    rows : ndarray of int64, shape (n,)
-        Position of each row of `dataset` among the input rows: those of the table, then those of
-        the evaluation set.
-    n_given : int
-        Number of input rows.
     """
 
     request: Request
     schema: Schema
     target: Target
     dataset: Dataset
-    profile: Profile
     folds: FoldPlan
+    profile: Profile
     metric: Metric
-    costs: Costs | None
-    notices: tuple[str, ...]
-    rows: Rows
-    n_given: int
+    table_notices: tuple[str, ...]
+    input_rows: Rows
+    n_input_rows: int
+    time_budget: float | None
     policy: SearchPolicy = DEFAULT_POLICY
     test: Untouched | None = None
 
@@ -147,6 +174,125 @@ class Prepared:
             return Space.of(self.request.strategy)
         return Space.restricted(dict(self.request.components), costs=self.request.weighs_loss)
 
+    @property
+    def costs(self) -> Costs | None:
+        """The user's misclassification costs."""
+        costs = self.request.costs
+        if isinstance(costs, str):
+            # "balanced": the cost of a class is inversely proportional to its number of rows.
+            counts = self.target.counts
+            costs = tuple(float(counts.sum() / (len(counts) * count)) for count in counts)
+        return None if costs is None else Costs.of(costs, in_loss=self.request.cost_in_loss)
+
+    @cached_property
+    def study(self) -> tuple[Dataset, FoldPlan, Rows]:
+        """Rows of the trials, their folds, and their positions in `dataset`; see `subsampled`."""
+        return subsampled(
+            self.dataset,
+            self.folds,
+            random_state=self.request.random_state,
+            time_budget=self.time_budget,
+            policy=self.policy,
+        )
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """Notices to the user about the table."""
+        notices, n_used, n_rows = list(self.table_notices), len(self.study[2]), len(self.dataset.y)
+        if n_used < n_rows:
+            notices.append(
+                f"The search sees {n_used:,} of the {n_rows:,} rows, the rarer classes whole as "
+                "far as possible: more would not fit its time or memory."
+            )
+        return tuple(dict.fromkeys([*notices, *self.profile.notices]))
+
+    @cached_property
+    def expected(self) -> Forecast | None:
+        """Class rates that are extrapolated to future rows; None where rows have no times."""
+        dataset, _, _ = self.study
+        if dataset.times is None:
+            return None
+        blocks = rate_blocks(dataset.times)
+        masses = [
+            np.bincount(dataset.y[rows], dataset.weight[rows], dataset.n_classes)
+            for rows in (blocks == block for block in np.unique(blocks))
+        ]
+        return forecast(np.array(masses), dataset.positive)
+
+    @property
+    def rate_info(self) -> dict[str, Any]:
+        """The expected rate of the positive class, as an artifact describes it; empty for None."""
+        expected = self.expected
+        return {} if expected is None else {"rate": expected.to_info(self.dataset.positive)}
+
+    @cached_property
+    def task(self) -> Task:
+        """Rows, plan and judge of the trials."""
+        return plan(self)
+
+    @property
+    def trial_profile(self) -> Profile:
+        """Profile of the rows that trials use."""
+        return study_profile(self.profile, self.task.dataset, self.task.plan)
+
+    @cached_property
+    def unseen(self) -> Rows | None:
+        """Rows of `dataset` outside the study, as many as there is time to predict, or None.
+
+        Such rows are used only for samples, whose class rates were counted on more rows, and only
+        if the probabilities do not include class costs, which shift them away from the rates. With
+        times, the mean probabilities are calibrated on the newest rows instead.
+
+        The numbers of rows are proportional to the weights of the classes in the table. They
+        estimate a mean over the table with the smallest error; with equal numbers the mean would
+        depend on a few rows of the common classes.
+        """
+        dataset, (_, _, rows) = self.dataset, self.study
+        moved = self.costs is not None and self.costs.in_probabilities
+        is_complete = len(rows) == len(dataset.y)
+        if is_complete or dataset.sampled_shares is None or moved or dataset.times is not None:
+            return None
+        max_rows = min(_MAX_UNSEEN_ROWS, self.policy.sizes.max_scored_cells // dataset.n_classes)
+        # The time budget is that of this run, which may differ from that of the plan.
+        if self.request.time_budget is not None:
+            reserves = self.policy.reserves
+            seconds = reserves.unseen_share * self.request.time_budget
+            max_rows = min(max_rows, int(seconds / reserves.test_row_seconds))
+        unused = np.setdiff1d(np.arange(len(dataset.y)), rows)
+        mass = np.bincount(dataset.y, dataset.weight, dataset.n_classes).astype(np.float64)
+        random, drawn = stream(Purpose.UNSEEN_ROWS, self.request.random_state), []
+        for code, share in enumerate(mass / mass.sum()):
+            class_rows = unused[dataset.y[unused] == code]
+            number = min(round(share * max_rows), len(class_rows))
+            drawn.append(random.choice(class_rows, number, replace=False))
+        return np.sort(np.concatenate(drawn))
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of everything that identifies a search, 16 hexadecimal digits.
+
+        The limits of the search (budget, trials, jobs) and its schedule are not included, as it may
+        be resumed with others. The policy and the layout are included, so that a search is not
+        resumed with different ones. Constants of modules are not included: they change only with
+        the version, which is compared as well.
+        """
+        dataset, columns, digest = self.dataset, self.dataset.columns, hashlib.sha256()
+        arrays: list[NDArray[Any]]
+        arrays = [columns.numbers, columns.codes, dataset.y, dataset.weight]
+        arrays += [array for array in (dataset.cluster, dataset.time) if array is not None]
+        for array in arrays:
+            digest.update(repr((array.shape, array.dtype.str)).encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+        asked = self.request.to_json()
+        for name in CHANGEABLE:
+            del asked[name]
+        content = [asked, columns.number_names, columns.category_names, columns.vocabularies]
+        content += [[repr(label) for label in self.target.classes.tolist()]]
+        content += [asdict(self.policy), structs.asdict(dataset.layout)]
+        content += [] if self.test is None else [self.test.digest]
+        digest.update(json.dumps(content, sort_keys=True, default=str).encode())
+        return digest.hexdigest()[:16]
+
 
 def prepare(
     table: Table,
@@ -154,7 +300,7 @@ def prepare(
     *,
     schema: Schema | None = None,
     policy: SearchPolicy = DEFAULT_POLICY,
-) -> Prepared:
+) -> Preparation:
     """Check the table, and derive schema, dataset and folds.
 
     Parameters
@@ -170,7 +316,7 @@ def prepare(
 
     Returns
     -------
-    Prepared
+    Preparation
         Sees: all rows except those of a test, for the vocabularies and the layout only. Nothing is
         fitted here.
 
@@ -181,26 +327,23 @@ def prepare(
     """
     _check_together(table, request)
     retained = weighing_rows(table.weight, len(table.frame))
-    if table.class_counts is not None:
-        # Invalid counts are reported before rows are held out.
-        encode_target(table.y, class_counts=table.class_counts)
+    test = table.test
     if request.holdout is not None:
-        all_rows = (table.frame, label_array(table.y), table.weight)
-        test, retained = hold_out(
-            all_rows,
-            retained,
-            request.holdout,
-            random_state=request.random_state,
-            cluster=table.groups,
-            time=None if table.times is None else table.times.values,
+        test_rows = _held_out(table, retained, request)
+        test = reweighted(
+            Sample(
+                table.frame.loc[test_rows],
+                label_array(table.y)[test_rows],
+                None if table.weight is None else np.asarray(table.weight, np.float64)[test_rows],
+                table.class_counts,
+            )
         )
-        table = replace(table, test=reweighted(Sample(*test, table.class_counts)))
+        retained = retained & ~test_rows
     table = _take(table, retained)
     frame, y, n_eval = _joined(table)
     target = encode_target(y, positive=request.pos_label, class_counts=table.class_counts)
     if not request.allow_many_classes:
         check_few_numbers(target.classes)
-    positions = np.concatenate([np.flatnonzero(retained), len(retained) + np.arange(n_eval)])
     folds = _folds(table, request, target, retained, n_eval=n_eval, policy=policy)
     # Kinds and layout are inferred from the training rows; where rows have times, from those of the
     # first block, since later rows are scored.
@@ -217,11 +360,8 @@ def prepare(
             recurring=table.times is not None and not request.keep_time,
         )
     columns = parse(frame, schema)
-    planning = columns
-    if table.times is not None:
-        planning = parse(frame.iloc[first_rows], schema)
     apart = folds.predefined or len(folds.folds) == 1 or table.groups is not None
-    apart = apart and table.times is None
+    is_rare = minority_count(np.bincount(target.codes)) < policy.sizes.few_rare_rows
     dataset = Dataset(
         columns=columns,
         y=target.codes,
@@ -229,25 +369,26 @@ def prepare(
         n_classes=len(target.classes),
         positive=target.positive,
         layout=plan_layout(
-            planning,
+            columns if table.times is None else parse(frame.iloc[first_rows], schema),
             n_classes=len(target.classes),
-            screened=_max_columns(target, policy),
+            screened=_COLUMNS_ON_FEW_RARE_ROWS if is_rare else None,
             # Folds that are drawn class by class need no check of unseen levels, since their
             # training and scored rows have the same distribution.
-            folds=folds.folds if apart else (),
+            folds=folds.folds if apart and table.times is None else (),
         ),
         sampled_shares=None if table.class_counts is None else target.sampled,
         labels=tuple(text_of(label) for label in target.classes),
         cluster=table.groups,
         times=table.times,
     )
-    return Prepared(
+    input_rows = np.concatenate([np.flatnonzero(retained), len(retained) + np.arange(n_eval)])
+    return Preparation(
         request=request,
         schema=schema,
         target=target,
         dataset=dataset,
-        profile=profile(frame, schema, target),
         folds=folds,
+        profile=profile(frame, schema, target),
         metric=get_metric(
             request.metric,
             n_classes=dataset.n_classes,
@@ -255,20 +396,46 @@ def prepare(
             classes=target.classes,
             costs=request.cost_matrix,
         ),
-        costs=_costs(request, target),
-        notices=(
-            *notices,
-            *target.notices,
-            *_about_sample(target),
-            *_about_levels(dataset),
-            *_about_metric(request.metric, dataset.n_classes),
-            *_about_jobs(request.n_jobs, request.backend),
-        ),
-        rows=positions.astype(np.int64),
-        n_given=len(retained) + n_eval,
+        table_notices=(*notices, *target.notices, *_notices(request, target, dataset)),
+        input_rows=input_rows.astype(np.int64),
+        n_input_rows=len(retained) + n_eval,
+        time_budget=request.time_budget,
         policy=policy,
-        test=None if table.test is None else Untouched.of(table.test, schema, target.classes),
+        test=None if test is None else Untouched.of(test, schema, target.classes),
     )
+
+
+def plan(preparation: Preparation) -> Task:
+    """Plan a study, with fewer rows where not all of them fit; no clock is read."""
+    request, policy, costs = preparation.request, preparation.policy, preparation.costs
+    dataset, folds, _ = preparation.study
+    # Where only ensembles are allowed, trials get more work, and there are fewer of them.
+    ensembles = sqrt(preparation.space.min_networks)
+    study_plan = make_plan(
+        dataset,
+        folds,
+        random_state=request.random_state,
+        operations=trial_operations(preparation.time_budget, policy) * ensembles,
+        class_costs=None if costs is None else costs.class_costs,
+        costs_in_probabilities=costs is None or costs.in_probabilities,
+        policy=policy,
+    )
+    expected = preparation.expected
+    judge = judge_of(
+        dataset,
+        folds,
+        preparation.metric,
+        costs=None if costs is None else costs.matrix,
+        rates=None if expected is None else expected.rates,
+    )
+    limits = Limits.of(
+        dataset,
+        study_plan,
+        seconds=request.max_predict_seconds,
+        megabytes=request.max_artifact_mb,
+    )
+    task = Task(dataset, study_plan, judge, limits)
+    return task if request.strategy is not None else replace(task, duels=plan_duels(task))
 
 
 def _check_together(table: Table, request: Request) -> None:
@@ -297,6 +464,20 @@ def _check_together(table: Table, request: Request) -> None:
         )
 
 
+def _held_out(table: Table, retained: NDArray[np.bool_], request: Request) -> NDArray[np.bool_]:
+    """Return the mask of the rows to hold out for the test, among those that are retained."""
+    assert request.holdout is not None
+    n_rows, mask = len(retained), np.zeros(len(retained), dtype=bool)
+    mask[retained] = held_out(
+        label_array(table.y)[retained],
+        request.holdout,
+        random_state=request.random_state,
+        cluster=None if table.groups is None else table.groups[:n_rows][retained],
+        time=None if table.times is None else table.times.values[:n_rows][retained],
+    )
+    return mask
+
+
 def _folds(
     table: Table,
     request: Request,
@@ -307,56 +488,19 @@ def _folds(
     policy: SearchPolicy,
 ) -> FoldPlan:
     """Plan the folds; where rows have times, those that train precede those that are scored."""
+    how: dict[str, Any] = {"random_state": request.random_state, "cluster": table.groups}
     rows = np.arange(len(target.codes), dtype=np.int64)
     eval_rows = rows[len(rows) - n_eval :] if n_eval else None
     if table.times is None:
-        return plan_folds(
-            target.codes,
-            cv=kept_splits(request.cv, retained),
-            random_state=request.random_state,
-            eval_rows=eval_rows,
-            cluster=table.groups,
-            policy=policy,
-        )
+        cv = kept_splits(request.cv, retained)
+        return plan_folds(target.codes, cv=cv, eval_rows=eval_rows, policy=policy, **how)
     if eval_rows is not None:
-        return forward_hold_out(
-            target.codes,
-            table.times,
-            eval_rows,
-            random_state=request.random_state,
-            cluster=table.groups,
-        )
-    return plan_forward(
-        target.codes,
-        table.times,
-        random_state=request.random_state,
-        cluster=table.groups,
-        policy=policy,
-    )
+        return forward_hold_out(target.codes, table.times, eval_rows, **how)
+    return plan_forward(target.codes, table.times, policy=policy, **how)
 
 
-def _about_metric(metric: object, n_classes: int) -> Iterator[str]:
-    """Yield a notice where predicting one class for all rows maximizes the metric."""
-    if metric == "recall" and n_classes == 2:
-        yield (
-            "The metric 'recall' is best when every row is called positive, so such labels are "
-            "what it chooses; 'recall@precision:0.5' (the recall at a precision) and "
-            "'average_precision' also count false alarms."
-        )
-
-
-def _about_jobs(n_jobs: int, backend: str) -> Iterator[str]:
-    """Yield a notice where there are more workers than processors."""
-    cores = joblib.cpu_count()
-    if backend == LOCAL.name and n_jobs > cores:
-        yield (
-            f"n_jobs={n_jobs} is more than the {cores} processors that may be used: the workers "
-            "slow each other down, and each has its own memory; -1 is as many as there are."
-        )
-
-
-def _about_sample(target: Target) -> Iterator[str]:
-    """Yield a notice where the rows are a sample of a larger table."""
+def _notices(request: Request, target: Target, dataset: Dataset) -> Iterator[str]:
+    """Yield notices about a sample, levels, the metric and the workers."""
     n_total, n_sampled = target.counts.sum(), len(target.codes)
     if n_sampled < n_total:
         yield (
@@ -364,10 +508,6 @@ def _about_sample(target: Target) -> Iterator[str]:
             "each standing for as many as its weight says: more would not fit the memory. What "
             "columns hold, and how much they miss, is what these rows show."
         )
-
-
-def _about_levels(dataset: Dataset) -> Iterator[str]:
-    """Yield a notice where columns are not used because their levels are mostly unseen."""
     columns = dataset.columns
     places = dataset.layout.left_out(len(columns.category_names))
     if places:
@@ -377,12 +517,18 @@ def _about_levels(dataset: Dataset) -> Iterator[str]:
             f"of the given folds have levels that no training row has: {names}"
             f"{', ...' if len(places) > 5 else ''}."
         )
-
-
-def _max_columns(target: Target, policy: SearchPolicy) -> int | None:
-    """Return the largest number of columns of each kind that networks read; None without limit."""
-    is_rare = minority_count(np.bincount(target.codes)) < policy.sizes.few_rare_rows
-    return _COLUMNS_ON_FEW_RARE_ROWS if is_rare else None
+    if request.metric == "recall" and dataset.n_classes == 2:
+        yield (
+            "The metric 'recall' is best when every row is called positive, so such labels are "
+            "what it chooses; 'recall@precision:0.5' (the recall at a precision) and "
+            "'average_precision' also count false alarms."
+        )
+    cores = joblib.cpu_count()
+    if request.backend == LOCAL.name and request.n_jobs > cores:
+        yield (
+            f"n_jobs={request.n_jobs} is more than the {cores} processors that may be used: the "
+            "workers slow each other down, and each has its own memory; -1 is as many as there are."
+        )
 
 
 def _take(table: Table, retained: NDArray[np.bool_]) -> Table:
@@ -412,193 +558,17 @@ def _take(table: Table, retained: NDArray[np.bool_]) -> Table:
 
 def _joined(table: Table) -> tuple[pd.DataFrame, NDArray[Any], int]:
     """Append the rows of the eval set to the training rows, with columns in training order."""
-    frame = read_table(table.frame)
-    y = label_array(table.y)
+    frame, y = read_table(table.frame), label_array(table.y)
     if table.eval_set is None:
         return frame, y, 0
-    eval_frame = read_table(table.eval_set[0])
-    missing = [name for name in frame.columns if name not in eval_frame.columns]
-    if missing:
-        raise SchemaError(f"eval_set lacks the columns {', '.join(missing)}.")
-    eval_y = label_array(table.eval_set[1])
-    unknown = sorted({str(label) for label in set(eval_y.tolist()) - set(y.tolist())})
-    if unknown:
-        raise TargetError(f"eval_set has labels that no training row has: {', '.join(unknown)}.")
     # The labels keep the type of the training labels, whatever the type of the eval labels.
     classes, codes = np.unique(y, return_inverse=True)
-    codes = np.concatenate([codes, match_labels(eval_y, classes)])
-    joined = pd.concat([frame, eval_frame[list(frame.columns)]], ignore_index=True)
-    return joined, classes[codes], len(eval_frame)
-
-
-def _costs(request: Request, target: Target) -> Costs | None:
-    """Return the costs of a request; ``"balanced"`` weighs all classes equally."""
-    costs = request.costs
-    if costs is None:
-        return None
-    if isinstance(costs, str):
-        # The cost of a class is inversely proportional to its number of rows.
-        counts = target.counts
-        costs = tuple(float(counts.sum() / (len(counts) * count)) for count in counts)
-    return Costs.of(costs, in_loss=request.cost_in_loss)
-
-
-@dataclass(frozen=True)
-class Planned:
-    """A study that is ready to run.
-
-    Attributes
-    ----------
-    prepared : Prepared
-        Preparation, reduced to the rows of the trials; its profile is that of the whole table.
-    plan : Plan
-    judge : Judge
-        Judge of the rows that the plan scores.
-    unseen : Unseen or None
-        Rows of a sample that no trial uses; None where there are none to draw.
-    time_budget : float or None
-        Seconds for which the study is planned.
-    expected : Forecast or None
-        Expected class rates of future rows; None where rows have no times.
-    """
-
-    prepared: Prepared
-    plan: Plan
-    judge: Judge
-    unseen: Unseen | None = None
-    time_budget: float | None = None
-    expected: Forecast | None = None
-
-    @cached_property
-    def limits(self) -> Limits:
-        """Deployment limits of the result."""
-        prepared = self.prepared
-        return limits_of(
-            prepared.request, prepared.dataset, self.plan, time_budget=self.time_budget
-        )
-
-    @property
-    def basis(self) -> Basis:
-        """Rows, plan, judge and limits of the trials of the search."""
-        return Basis(self.prepared.dataset, self.plan, self.judge, self.limits)
-
-    @property
-    def trial_profile(self) -> Profile:
-        """Profile of the rows that trials use."""
-        return study_profile(self.prepared.profile, self.prepared.dataset, self.plan)
-
-
-def plan_study(prepared: Prepared, *, time_budget: float | None) -> Planned:
-    """Plan a study, with fewer rows where not all of them fit; no clock is read.
-
-    Parameters
-    ----------
-    prepared : Prepared
-    time_budget : float or None
-        Seconds of the search.
-
-    Returns
-    -------
-    Planned
-    """
-    policy, seed = prepared.policy, prepared.request.random_state
-    n_rows = len(prepared.dataset.y)
-    dataset, folds, rows = subsampled(
-        prepared.dataset, prepared.folds, random_state=seed, time_budget=time_budget, policy=policy
-    )
-    notices = prepared.notices
-    if len(dataset.y) < n_rows:
-        notices += (
-            f"The search sees {len(dataset.y):,} of the {n_rows:,} rows, the rarer classes whole "
-            "as far as possible: more would not fit its time or memory.",
-        )
-    costs = prepared.costs
-    plan = make_plan(
-        dataset,
-        folds,
-        random_state=seed,
-        # Where only ensembles are allowed, trials get more work, and there are fewer of them.
-        operations=trial_operations(time_budget, policy) * sqrt(prepared.space.min_networks),
-        class_costs=None if costs is None else costs.class_costs,
-        costs_in_probabilities=costs is None or costs.in_probabilities,
-        policy=policy,
-    )
-    # Class rates that change with time are extrapolated to the rows to come.
-    expected = None
-    if dataset.times is not None:
-        blocks = rate_blocks(dataset.times)
-        masses = np.array(
-            [
-                np.bincount(dataset.y[block_rows], dataset.weight[block_rows], dataset.n_classes)
-                for block_rows in (blocks == block for block in np.unique(blocks))
-            ]
-        )
-        expected = forecast(masses, dataset.positive)
-    judge = judge_of(
-        dataset,
-        folds,
-        prepared.metric,
-        costs=None if costs is None else costs.matrix,
-        rates=None if expected is None else expected.rates,
-    )
-    reduced = replace(
-        prepared, dataset=dataset, folds=folds, notices=notices, rows=prepared.rows[rows]
-    )
-    return Planned(reduced, plan, judge, _unseen(prepared, rows), time_budget, expected)
-
-
-def check_table(planned: Planned) -> tuple[Finding, ...]:
-    """Check the rows and the folds for problems before any trial.
-
-    Sees: all rows of the study, including scored ones. The findings do not influence trials.
-    """
-    prepared = planned.prepared
-    evidence = TableEvidence.of(
-        prepared.dataset,
-        prepared.folds,
-        metric=prepared.metric,
-        names=prepared.profile.class_names,
-        structure=_structure(planned),
-    )
-    return CHECKS.run(evidence)
-
-
-def _structure(planned: Planned) -> Structure:
-    """Search for groups or times where the user declared neither them nor the folds."""
-    prepared = planned.prepared
-    folds, dataset = prepared.folds, prepared.dataset
-    declared = dataset.cluster is not None or dataset.times is not None
-    if declared or folds.predefined or len(folds.folds) == 1:
-        return NO_STRUCTURE
-    return find_structure(
-        dataset,
-        prepared.schema,
-        time_budget=planned.time_budget,
-        random_state=prepared.request.random_state,
-    )
-
-
-def _unseen(prepared: Prepared, rows: Rows) -> Unseen | None:
-    """Draw rows outside the study, as many as there is time to predict.
-
-    Such rows are used only for samples, whose class rates were counted on more rows, and only if
-    the probabilities do not include class costs, which shift them away from the rates.
-    """
-    # The time budget is that of this run, which may differ from that of the plan.
-    policy, time_budget = prepared.policy, prepared.request.time_budget
-    reserves = policy.reserves
-    max_rows = min(_MAX_UNSEEN_ROWS, policy.sizes.max_scored_cells // prepared.dataset.n_classes)
-    if time_budget is not None:
-        in_time = reserves.unseen_share * time_budget / reserves.test_row_seconds
-        max_rows = min(max_rows, int(in_time))
-    is_complete = len(rows) == len(prepared.dataset.y)
-    moved = prepared.costs is not None and prepared.costs.in_probabilities
-    # With times, the mean probabilities are calibrated on the newest rows instead.
-    timed = prepared.dataset.times is not None
-    if is_complete or prepared.dataset.sampled_shares is None or moved or timed:
-        return None
-    seed = prepared.request.random_state
-    return Unseen.of(prepared.dataset, rows, max_rows=max_rows, random_state=seed)
+    try:
+        codes = np.concatenate([codes, match_labels(table.eval_set[1], classes)])
+    except TargetError as error:
+        raise TargetError(f"In eval_set: {error}") from error
+    eval_frame = read_table(table.eval_set[0])[list(frame.columns)]
+    return pd.concat([frame, eval_frame], ignore_index=True), classes[codes], len(eval_frame)
 
 
 def _all_weights(weight: NDArray[np.float64] | None, target: Target) -> NDArray[np.float64]:
@@ -615,3 +585,29 @@ def _all_weights(weight: NDArray[np.float64] | None, target: Target) -> NDArray[
     unit /= target.sampled[target.codes]
     unit /= unit.mean()
     return unit
+
+
+def check_table(preparation: Preparation) -> tuple[Finding, ...]:
+    """Check the rows and the folds for problems before any trial.
+
+    Sees: all rows of the study, including scored ones. The findings do not influence trials.
+    """
+    dataset, folds, _ = preparation.study
+    structure = NO_STRUCTURE
+    declared = dataset.cluster is not None or dataset.times is not None or folds.predefined
+    # Groups and times are searched for where the user declared neither them nor the folds.
+    if not declared and len(folds.folds) > 1:
+        structure = find_structure(
+            dataset,
+            preparation.schema,
+            time_budget=preparation.time_budget,
+            random_state=preparation.request.random_state,
+        )
+    evidence = TableEvidence.of(
+        dataset,
+        folds,
+        metric=preparation.metric,
+        names=preparation.profile.class_names,
+        structure=structure,
+    )
+    return CHECKS.run(evidence)

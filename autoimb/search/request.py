@@ -2,48 +2,46 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, cast
 
 import numpy as np
-from msgspec import structs
-from numpy.typing import NDArray
+from sklearn.utils import check_random_state
 
 from autoimb.assessment.costs import GivenCosts, Matrix, read_matrix, read_weights
+from autoimb.assessment.metrics import canonical_metric
 from autoimb.budget import check_budget
 from autoimb.errors import OptionError, choices
-from autoimb.policy import DEFAULT_POLICY, SearchPolicy
+from autoimb.policy import DEFAULT_POLICY
 from autoimb.runtime.pool import LOCAL, Backend
+from autoimb.space.components import COMPONENTS
 from autoimb.space.partner import PARTNER
-from autoimb.space.reading import read_option
+from autoimb.space.reading import read_option, read_strategy
+from autoimb.space.resampling.component import RESAMPLING
+from autoimb.space.resampling.samplers import checked_labels
 from autoimb.space.strategy import Strategy
 from autoimb.text import shown
 
-if TYPE_CHECKING:
-    from autoimb.data.dataset import Dataset
-
 __all__ = [
-    "LIMITS",
+    "CHANGEABLE",
     "Request",
     "chosen_partners",
     "class_costs",
-    "resolve_jobs",
+    "read_request",
     "restricted_components",
-    "table_bytes",
 ]
-
-LIMITS = ("max_predict_seconds", "max_artifact_mb")  # of the result
 
 Components = tuple[tuple[str, tuple[str, ...]], ...]
 
 SCHEDULES = ("asynchronous", "synchronous")
 # Fields that may change when a search is resumed.
-CHANGEABLE: tuple[str, ...] = ("time_budget", "n_trials", "n_jobs", "schedule")
-CHANGEABLE += ("backend", "verbose", "data", "max_memory", "allow_many_classes")
+CHANGEABLE = (
+    *("time_budget", "n_trials", "n_jobs", "schedule", "backend"),
+    *("verbose", "data", "max_memory", "allow_many_classes"),
+)
+_SEEDS = 2**64
 
 
 @dataclass(frozen=True)
@@ -145,7 +143,7 @@ class Request:
     allow_many_classes: bool = False
 
     def __post_init__(self) -> None:
-        check_budget(self.time_budget, self.most_trials)
+        check_budget(self.time_budget, self.n_trials)
         if self.strategy is not None:
             _check_alone(self.strategy, self.components, costs=self.weighs_loss)
         if self.cost_in_loss and self.cost_matrix is None:
@@ -153,17 +151,16 @@ class Request:
                 "cost_in_loss=True needs a cost_matrix= that weighs the loss; "
                 f"got cost_matrix=None and class_weight={shown(self.costs)}."
             )
-        if isinstance(self.cv, int) and self.cv < 2:
-            raise OptionError(f"cv must be at least 2 folds, got {self.cv}.")
         if self.holdout is not None and not 0 < self.holdout < 1:
             raise OptionError(f"holdout must be a share between 0 and 1, got {self.holdout}.")
-        for limit in LIMITS:
-            _check_limit(limit, getattr(self, limit))
-        if self.n_jobs < 1:
-            raise OptionError(f"n_jobs must be at least 1 once resolved, got {self.n_jobs}.")
+        for name in ("max_predict_seconds", "max_artifact_mb"):
+            limit: Any = getattr(self, name)
+            number = isinstance(limit, int | float) and limit is not True
+            if limit is not None and not (number and 0 < limit < math.inf):
+                raise OptionError(f"{name} must be a number above 0, or None; got {shown(limit)}.")
         if self.schedule not in SCHEDULES:
             raise OptionError(choices("schedule", self.schedule, SCHEDULES))
-        if self.synchronous and (self.most_trials is None or self.time_budget is not None):
+        if self.synchronous and (self.n_trials is None or self.time_budget is not None):
             raise OptionError(
                 "schedule='synchronous' promises the same answer once more, which no clock may "
                 "decide: give n_trials and time_budget=None; got "
@@ -186,22 +183,13 @@ class Request:
         """True if trials start together and are awaited together."""
         return self.schedule == "synchronous"
 
-    @property
-    def most_trials(self) -> int | None:
-        """Number of strategies to try: one if `strategy` is set."""
-        return 1 if self.strategy is not None and self.n_trials is None else self.n_trials
-
-    @property
-    def metric_name(self) -> str:
-        """Name of the metric, which may be a callable."""
-        if isinstance(self.metric, str):
-            return self.metric
-        return str(getattr(self.metric, "__name__", type(self.metric).__name__))
-
     def to_json(self) -> dict[str, Any]:
         """Return the request as plain JSON; callables and splitters become their names."""
+        metric = self.metric
+        if not isinstance(metric, str):
+            metric = str(getattr(metric, "__name__", type(metric).__name__))
         return {field.name: getattr(self, field.name) for field in fields(self)} | {
-            "metric": self.metric_name,
+            "metric": metric,
             "cv": _plain(self.cv),
             "pos_label": _plain(self.pos_label),
             "strategy": None if self.strategy is None else self.strategy.to_json(),
@@ -219,69 +207,59 @@ class Request:
             values["strategy"] = Strategy.from_json(values["strategy"])
         return cls(**values)
 
-    def fingerprint(
-        self,
-        dataset: Dataset,
-        classes: Iterable[object],
-        *,
-        test: str = "",
-        policy: SearchPolicy = DEFAULT_POLICY,
-    ) -> str:
-        """Return a hash of everything that identifies a search.
 
-        The limits of the search (budget, trials, jobs) and its schedule are not included, as it may
-        be resumed with others. The policy and the layout are included, so that a search is not
-        resumed with different ones. Constants of modules are not included: they change only with
-        the version, which is compared as well.
+def read_request(
+    parameters: Mapping[str, Any], classes: Iterable[object], *, backend: Backend = LOCAL
+) -> Request:
+    """Check the parameters of the user and return the request.
 
-        Parameters
-        ----------
-        dataset : Dataset
-            The parsed training rows.
-        classes : iterable of object
-            The labels, by class code.
-        test : str, optional
-            Digest of the test rows.
-        policy : SearchPolicy, optional
+    Parameters
+    ----------
+    parameters : mapping of str to object
+        Parameters of `AutoImbClassifier` and fields of a `Request`, by name; missing ones have
+        their defaults.
+    classes : iterable of object
+        The sorted classes, for the costs.
+    backend : Backend
+        Backend whose workers `n_jobs` counts.
 
-        Returns
-        -------
-        str
-            16 hexadecimal digits.
-        """
-        columns, digest = dataset.columns, hashlib.sha256()
-        for part in table_bytes(dataset):
-            digest.update(part)
-        asked = self.to_json()
-        for name in CHANGEABLE:
-            del asked[name]
-        names = [columns.number_names, columns.category_names, columns.vocabularies]
-        content = [asked, *names, [repr(label) for label in classes]]
-        content += [asdict(policy), structs.asdict(dataset.layout)]
-        content += [test] if test else []
-        digest.update(json.dumps(content, sort_keys=True, default=str).encode())
-        return digest.hexdigest()[:16]
+    Returns
+    -------
+    Request
 
-
-def table_bytes(dataset: Dataset) -> Iterator[bytes]:
-    """Yield the bytes of a table for a hash: shapes and values of features, labels and weights."""
-    arrays: list[NDArray[Any]] = [
-        dataset.columns.numbers,
-        dataset.columns.codes,
-        dataset.y,
-        dataset.weight,
-    ]
-    optional = [array for array in (dataset.cluster, dataset.time) if array is not None]
-    for array in [*arrays, *optional]:
-        yield repr((array.shape, array.dtype.str)).encode()
-        yield np.ascontiguousarray(array).tobytes()
-
-
-def resolve_jobs(n_jobs: int | None, backend: Backend = LOCAL) -> int:
-    """Return the number of workers of a backend for scikit-learn's ``n_jobs``."""
-    if n_jobs == 0:
+    Raises
+    ------
+    BudgetError, OptionError
+        On a value that no search can use.
+    """
+    if parameters.get("n_jobs") == 0:
         raise OptionError("n_jobs must not be 0: give a number of workers, or -1 for all cores.")
-    return backend.workers(n_jobs)
+    costs = class_costs(parameters.get("class_weight"), classes, parameters.get("cost_matrix"))
+    asked = {component: parameters.get(component) for component in COMPONENTS}
+    if costs is not None:
+        asked["class_weight"] = None
+    components = restricted_components(asked)
+    resampling = dict(components).get(RESAMPLING.name, ())
+    names = {field.name for field in fields(Request)} & parameters.keys()
+    values = {name: parameters[name] for name in names} | {
+        "n_jobs": backend.workers(parameters.get("n_jobs")),
+        "backend": backend.name,
+        "random_state": _seed(parameters.get("random_state")),
+        "components": components,
+        "costs": costs,
+        "metric": canonical_metric(parameters.get("metric", Request.metric)),
+        "partners": chosen_partners(parameters.get("partners", "auto")),
+    }
+    if parameters.get("strategy") is not None:
+        strategy = read_strategy(parameters["strategy"])
+        resampling = (strategy.resampling.name,)
+        n_trials = parameters.get("n_trials")
+        # A single strategy is one trial.
+        n_trials = 1 if n_trials is None else n_trials
+        values |= {"strategy": strategy, "partners": (), "n_trials": n_trials}
+    for name in resampling:
+        checked_labels(name, classes)
+    return Request(**{name: _as_python(value) for name, value in values.items()})
 
 
 def restricted_components(asked: Mapping[str, Any]) -> Components:
@@ -411,15 +389,6 @@ def _check_alone(strategy: Strategy, components: Components, *, costs: bool) -> 
         )
 
 
-def _check_limit(name: str, value: object) -> None:
-    """Check that a limit is None or a positive number."""
-    if value is None:
-        return
-    number = isinstance(value, (int, float, np.integer, np.floating)) and value is not True
-    if not number or not 0 < float(value) < math.inf:  # type: ignore[arg-type]  # it is a number
-        raise OptionError(f"{name} must be a number above 0, or None; got {shown(value)}.")
-
-
 def _is_names(value: object) -> bool:
     if isinstance(value, str):
         return True
@@ -439,3 +408,16 @@ def _plain(value: object) -> object:
 
 def _tuples(value: Any) -> Any:
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def _as_python(value: object) -> Any:
+    """Convert a number of NumPy to Python, for full precision and JSON."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _seed(random_state: int | np.random.RandomState | None) -> int:
+    if not isinstance(random_state, (int, np.integer)):
+        return int(check_random_state(random_state).randint(2**31 - 1))
+    if not 0 <= random_state < _SEEDS:
+        raise OptionError(f"random_state must be from 0 to 2^64 - 1, got {shown(random_state)}.")
+    return int(random_state)

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import warnings
-from collections import Counter
 from collections.abc import Container, Mapping, Sequence
+from copy import copy
 from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import TPESampler
 from optuna.storages import InMemoryStorage
-from optuna.trial import BaseTrial, FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.randomness import Purpose, seed_for
 from autoimb.runs.record import TrialRecord
 
-__all__ = ["ENOUGH_STRATEGIES", "Shown", "as_strategies", "as_trial", "ask"]
-
-ENOUGH_STRATEGIES = 10  # at a rung, so that the sampler learns from it
+__all__ = ["Shown", "as_strategies", "as_trial", "ask"]
 
 
 def ask(
@@ -33,10 +31,9 @@ def ask(
 ) -> optuna.Trial:
     """Ask the sampler for a trial, from which a strategy can be drawn.
 
-    The sampler sees each strategy once, which a study with a trial for each rung does not show: so
-    it is asked in a study of strategies, made for this one draw. Its random numbers are keyed by
-    the seed and the trial's number, not by what this process did before: a resumed search draws
-    like one that was never killed.
+    The sampler sees the strategies that it should learn from, in a study made for this one draw.
+    Its random numbers are keyed by the seed and the trial's number, not by what this process did
+    before: a resumed search draws like one that was never killed.
 
     Parameters
     ----------
@@ -64,43 +61,34 @@ def ask(
     return study.ask()
 
 
-def as_trial(record: TrialRecord, drawn: BaseTrial | None) -> FrozenTrial:
+def as_trial(record: TrialRecord, distributions: Mapping[str, BaseDistribution]) -> FrozenTrial:
     """Return a trial as Optuna sees it.
 
     TPE forgets failed trials and proposes them again, but it ranks pruned ones without a value
-    below all complete ones: that is what a strategy that gave no score deserves. Partners and duels
-    are none of its business.
+    below all complete ones, as a strategy without a score deserves. Partners and duels are not
+    shown to the sampler.
 
     Parameters
     ----------
     record : TrialRecord
-    drawn : BaseTrial or None
-        What its values were drawn from; None for a partner.
+    distributions : mapping of str to BaseDistribution
+        Distributions of the parameters; empty for a partner.
     """
-    value = None if record.score is None else float(record.score.utility)
     if record.status == "running":
         state = TrialState.RUNNING
     elif record.apart or record.status == "killed":
         state = TrialState.FAIL
-    elif record.status in ("complete", "partial"):
-        state = TrialState.COMPLETE
     else:
-        state = TrialState.PRUNED
-    attributes: dict[str, Any] = {
-        "trial": record.number,
-        "stage": record.stage,
-        "status": record.status,
-        "rung": record.rung,
-    }
-    if record.follows is not None:
-        attributes["follows"] = record.follows
+        state = TrialState.COMPLETE if record.status == "complete" else TrialState.PRUNED
+    attributes = {"trial": record.number, "stage": record.stage, "status": record.status}
     if record.stage == "partner":
         attributes["partner"] = record.strategy.network.name
+    scored = state == TrialState.COMPLETE and record.score is not None
     trial = create_trial(
         state=state,
-        value=value if state == TrialState.COMPLETE else None,
-        params=None if drawn is None else drawn.params,
-        distributions=None if drawn is None else drawn.distributions,
+        value=float(record.score.utility) if scored else None,
+        params=dict(record.params),
+        distributions=dict(distributions),
         user_attrs=attributes,
     )
     trial.number = record.number
@@ -113,11 +101,7 @@ def as_trial(record: TrialRecord, drawn: BaseTrial | None) -> FrozenTrial:
 def as_strategies(
     trials: Sequence[FrozenTrial], policy: SearchPolicy = DEFAULT_POLICY
 ) -> list[FrozenTrial]:
-    """Show the trials of a study as the sampler should see them: each strategy once.
-
-    With its value at the highest rung that ten strategies reached, on the folds of the search. One
-    that did not get so far is shown as given up on its way there, which TPE ranks by how far it
-    got, then by its value.
+    """Return the trials that the sampler should see, as copies.
 
     Of very many strategies only the best and the newest are shown, as the time of a draw grows
     with their number. TPE models 25 at most as good ones (Bergstra et al., 2011; Optuna's
@@ -126,7 +110,7 @@ def as_strategies(
     Parameters
     ----------
     trials : sequence of FrozenTrial
-        By number; one at a higher rung names the one that it follows.
+        By number.
     policy : SearchPolicy, optional
         How many are shown.
 
@@ -136,21 +120,13 @@ def as_strategies(
         By number; without those that the sampler would forget in any case, and matched duels,
         whose scores are of other rows.
     """
-    first: dict[int, int] = {}
-    chains: dict[int, list[FrozenTrial]] = {}
-    for trial in trials:
-        follows = trial.user_attrs.get("follows")
-        first[trial.number] = trial.number if follows is None else first[int(follows)]
-        heard = trial.state != TrialState.FAIL
-        others = trial.user_attrs.get("stage") in ("confirm", "duel")  # other folds, or rows
-        if heard and trial.params and not others:
-            chains.setdefault(first[trial.number], []).append(trial)
-    reached = Counter(
-        _rung(trial) for chain in chains.values() for trial in chain if trial.value is not None
-    )
-    enough = [rung for rung, count in reached.items() if count >= ENOUGH_STRATEGIES]
-    highest = max(enough, default=min(reached, default=0.0))
-    strategies = [_as_strategy(chain, highest) for chain in chains.values()]
+    strategies = [
+        copy(trial)
+        for trial in trials
+        if trial.state != TrialState.FAIL
+        and trial.params
+        and trial.user_attrs.get("stage") != "duel"
+    ]
     # the best and the newest, in their order; all of them where there are no more
     window = policy.suggestions
     older = strategies[: max(len(strategies) - window.sampler_newest, 0)]
@@ -187,41 +163,6 @@ class Shown(InMemoryStorage):
         return [*shown, *asked]
 
 
-def _as_strategy(chain: Sequence[FrozenTrial], rung: float) -> FrozenTrial:
-    """Return the trials of a strategy as one, as they are seen from a rung."""
-    state, value, between = TrialState.PRUNED, None, dict[int, float]()
-    valued = {_rung(trial): trial.value for trial in chain if trial.value is not None}
-    reached = [valued[at] for at in sorted(valued) if at >= rung]
-    if reached:
-        state, value = TrialState.COMPLETE, reached[0]
-    elif valued:
-        highest = max(valued)
-        between[int(16 * highest)] = valued[highest]  # by sixteenths of the planned work
-    elif chain[-1].state == TrialState.RUNNING:
-        state = TrialState.RUNNING
-    return FrozenTrial(
-        number=-1,  # until it is shown
-        trial_id=-1,
-        state=state,
-        value=value,
-        datetime_start=None,
-        datetime_complete=None,
-        params=chain[0].params,
-        distributions=chain[0].distributions,
-        user_attrs={},
-        system_attrs={},
-        intermediate_values=between,
-    )
-
-
-def _rank(trial: FrozenTrial) -> tuple[bool, int, float]:
+def _rank(trial: FrozenTrial) -> tuple[bool, float]:
     """Sort strategies as TPE does: the best first."""
-    step, between = next(iter(trial.intermediate_values.items()), (0, -math.inf))
-    value = between if trial.value is None else trial.value
-    return trial.state != TrialState.COMPLETE, -step, -value
-
-
-def _rung(trial: FrozenTrial) -> float:
-    """Return its rung; a strategy that its own patience ended has reached all of them."""
-    ended = trial.user_attrs.get("status") == "complete"
-    return max(float(trial.user_attrs.get("rung", 1.0)), 1.0 if ended else 0.0)
+    return trial.state != TrialState.COMPLETE, 0.0 if trial.value is None else -trial.value

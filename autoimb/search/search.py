@@ -9,18 +9,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from autoimb.assessment.averaging import of_the_mean
+import numpy as np
+import pandas as pd
+
 from autoimb.assessment.checks import Finding
 from autoimb.assessment.verdict import Verdict, verdict
 from autoimb.budget import Budget
 from autoimb.errors import RunError
-from autoimb.evaluation.assemble import Decided, assemble
-from autoimb.evaluation.basis import Basis, plan_duels
-from autoimb.evaluation.choose import Winner, choose
 from autoimb.evaluation.limits import timed
-from autoimb.evaluation.rates import at_counted_rates
 from autoimb.evaluation.trial import evaluate
 from autoimb.pipeline.artifact import artifact_bytes
 from autoimb.pipeline.fitted import FittedPipeline
@@ -32,14 +30,14 @@ from autoimb.runtime.progress import Event, Progress
 from autoimb.runtime.worker import one_thread
 from autoimb.search.duels import fought
 from autoimb.search.limiting import check_limits
-from autoimb.search.prepare import Planned, Prepared, check_table, plan_study
+from autoimb.search.prepare import Preparation, check_table
+from autoimb.search.select import Selection, select
 from autoimb.search.study import StudyResult, StudySettings, run_study
 from autoimb.version import __version__
 
 if TYPE_CHECKING:
-    from autoimb.assessment.uncertainty import Reported
     from autoimb.runs.record import TrialRecord
-    from autoimb.runtime.worker import Evaluate
+    from autoimb.runtime.shared import Evaluate
     from autoimb.search.untouched import Tested, Untouched
     from autoimb.space.strategy import Strategy
 
@@ -51,51 +49,57 @@ TRIAL_SHARE = 0.25
 _CHOOSING_SHARE = 0.75
 # Largest share of the budget for predicting test rows.
 _TEST_SHARE = 0.1
+# Reasons of failed trials in an error.
+_MAX_REASONS = 5
+# Packages whose versions a search records.
+_PACKAGES = ("torch", "optuna", "imbalanced-learn", "scikit-learn", "numpy", "pandas")
+# Nullable types for the kinds of labels that have no NaN.
+_NULLABLE = {"i": "Int64", "u": "UInt64", "b": "boolean"}
 
 Callback = Callable[[Event], object]
-
-MOST_REASONS = 5
-PACKAGES = ("torch", "optuna", "imbalanced-learn", "scikit-learn", "numpy", "pandas")
 
 
 @dataclass(frozen=True, eq=False)
 class SearchResult:
-    """What a search found.
+    """Result of a search.
 
     Attributes
     ----------
-    pipeline : FittedPipeline
-        What is exported.
-    planned : Planned
-        What the search was of.
+    preparation : Preparation
+        Table and plan of the search.
     study : StudyResult
         All trials; their networks are left out.
-    winner : Winner
+    selection : Selection
+        The result, with the exported pipeline.
     verdict : Verdict
         Whether the rare class needs special treatment on this table.
     timing : dict of str to float
         Seconds by stage.
-    findings : tuple of Finding
-        What the checks saw before the first trial.
     deployed : dict of str to float or None
-        What `pipeline` takes and may take; see `Limits.deployed`, and as measured: ``seconds``,
-        and ``bytes`` of its file.
+        Footprint and limits of `pipeline`, see `Limits.deployed`, and the measured ``seconds`` and
+        ``bytes`` of its file.
+    findings : tuple of Finding
+        Findings of the checks before the first trial.
     tested : Tested or None
-        What `pipeline` says of the rows that nothing else saw.
+        Predictions of the test rows by `pipeline`.
     error : Exception or None
-        What a callback raised; it ended the search.
+        Exception of a callback, which ended the search.
     """
 
-    pipeline: FittedPipeline
-    planned: Planned
+    preparation: Preparation
     study: StudyResult
-    winner: Winner
+    selection: Selection
     verdict: Verdict
     timing: dict[str, float]
     deployed: Mapping[str, float | None] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
     tested: Tested | None = None
     error: Exception | None = None
+
+    @property
+    def pipeline(self) -> FittedPipeline:
+        """The exported pipeline."""
+        return self.selection.pipeline
 
     @property
     def records(self) -> tuple[TrialRecord, ...]:
@@ -105,22 +109,44 @@ class SearchResult:
     @property
     def best_strategy(self) -> Strategy:
         """The best single strategy, after law 3."""
-        found = {record.number: record.strategy for record in self.records}
-        return found[self.winner.single]
-
-    @property
-    def best_score(self) -> Reported:
-        """Out of fold, of the result, without the optimism of its choice."""
-        return self.winner.reported
+        return {record.number: record.strategy for record in self.records}[self.selection.single]
 
     @property
     def interrupted(self) -> str:
         """What ended the search early; empty where nothing did."""
         return self.study.interrupted
 
+    def out_of_fold(self) -> pd.DataFrame:
+        """Return cross-fitted predictions of the result; their score has the choice's optimism.
+
+        Sees: for each row, the rows of the other folds.
+
+        Returns
+        -------
+        DataFrame
+            One row for each row of the user, those of an evaluation set last. ``row`` is its
+            position, ``fold`` the group by which its calibration, its label and the weights of the
+            blend are cross-fitted (with cross-validation its fold), ``proba_<class>`` its
+            calibrated probabilities, and ``label`` what the decision rule predicts. All but ``row``
+            are missing where a row was not scored.
+        """
+        preparation, selection = self.preparation, self.selection
+        folds, classes = preparation.task.plan.folds, preparation.target.classes
+        labels = classes[selection.labels]
+        predictions: dict[str, Any] = {
+            "fold": folds.group[folds.scored],
+            **{f"proba_{label}": selection.proba[:, code] for code, label in enumerate(classes)},
+            # A type that allows missing values.
+            "label": pd.Series(labels, dtype=_NULLABLE.get(classes.dtype.kind)),
+        }
+        rows = preparation.input_rows[preparation.study[2]][folds.scored]
+        frame = pd.DataFrame(predictions).set_axis(rows).astype({"fold": "Int64"})
+        frame = frame.reindex(np.arange(preparation.n_input_rows))
+        return frame.rename_axis("row").reset_index()
+
 
 def search(
-    prepared: Prepared,
+    preparation: Preparation,
     *,
     budget: Budget,
     folder: RunFolder | None = None,
@@ -132,63 +158,62 @@ def search(
 
     Parameters
     ----------
-    prepared : Prepared
+    preparation : Preparation
         The checked table and request.
     budget : Budget
-        Running since the start of all.
+        Budget since the start of the program.
     folder : RunFolder or None
-        An open folder that keeps the trials.
+        An open folder that stores the trials.
     callbacks : sequence of callable
-        Each called with an `Event` when a trial has ended and is written down. What one raises
-        ends the search as Ctrl-C does.
+        Each is called with an `Event` when a trial has ended and is stored. An exception ends the
+        search as Ctrl-C does.
     backend : Backend
-        Where trials run.
+        Backend that runs the trials.
     evaluate : callable
         `autoimb.evaluation.trial.evaluate`, or a stand-in for it.
 
     Returns
     -------
     SearchResult
-        Also after Ctrl-C, from the trials that had finished.
+        Also after Ctrl-C, from the completed trials.
 
     Raises
     ------
     RunError
-        Where no trial was completed; the message counts the reasons.
+        If no trial was completed; the message counts the reasons.
     BudgetError
-        Where the budget ended before a first trial.
+        If the budget ended before a first trial.
     Exception
-        What a callback raised, where nothing had finished by then.
+        An exception of a callback, if no trial was completed before.
     """
-    request = prepared.request
-    in_time = partial(_in_time, budget, folder)
+    request = preparation.request
+    in_time = partial(_check_time, budget, folder)
     in_time("the study was planned")
-    planned = plan_study(prepared, time_budget=_planned_budget(prepared, budget, folder))
-    check_limits(prepared.space, planned.limits)
-    in_time("its duels were planned")
-    duels = None if prepared.request.strategy is not None else plan_duels(planned.basis)
-    test, seconds = _planned_test(prepared, budget)
-    cells = len(planned.judge.y) * len(planned.judge.metric.classes)
-    budget = replace(budget, cells=cells).at_its_pace()
-    if planned.unseen is not None and budget.total is not None:
-        seconds += len(planned.unseen.y) * prepared.policy.reserves.test_row_seconds
-    findings = check_table(planned)
+    preparation = replace(preparation, time_budget=_planned_seconds(preparation, budget, folder))
+    task = preparation.task
+    check_limits(preparation.space, task.limits)
+    budget = replace(budget, cells=len(task.judge.y) * len(task.judge.metric.classes)).at_its_pace()
+    test, reserved = _test_rows(preparation, budget)
+    findings = check_table(preparation)
     in_time("the first trial")
     ready = budget.elapsed
+    trial_limit = None
+    # One strategy alone may take the whole time.
+    if budget.total is not None and request.strategy is None:
+        trial_limit = TRIAL_SHARE * budget.total
     listeners = _Listeners(callbacks, findings)
-    with Progress(budget, metric=prepared.metric.name, verbose=request.verbose) as progress:
+    with Progress(budget, metric=preparation.metric.name, verbose=request.verbose) as progress:
         study = run_study(
-            planned.basis,
-            prepared.space,
-            duels=duels,
-            profile=planned.trial_profile,
+            task,
+            preparation.space,
+            profile=preparation.trial_profile,
             settings=StudySettings(
-                n_trials=request.most_trials,
-                deadline=budget.search_deadline.sooner(seconds),
+                n_trials=request.n_trials,
+                deadline=budget.search_deadline.sooner(reserved),
                 n_jobs=request.n_jobs,
                 random_state=request.random_state,
                 partners=request.partners,
-                trial_limit=_trial_limit(prepared, budget),
+                trial_limit=trial_limit,
                 memory=request.max_memory,
                 backend=Synchronous(backend) if request.synchronous else backend,
                 evaluate=evaluate,
@@ -199,31 +224,32 @@ def search(
     timing = {"preparing": ready, "searching": budget.elapsed - ready}
     if listeners.error is not None and not study.results:
         raise listeners.error
-    with one_thread():  # which no other program's load makes many times slower
-        result = conclude(planned, study, duels, budget=budget, timing=timing)
-        tested = None if test is None else test.predicted(result.pipeline, planned.judge)
+    # Other programs on the machine slow several threads down many times.
+    with one_thread():
+        result = conclude(preparation, study, budget=budget, timing=timing)
+        tested = None if test is None else test.predicted(result.pipeline, task.judge)
     return replace(result, findings=findings, tested=tested, error=listeners.error)
 
 
-def _in_time(budget: Budget, folder: RunFolder | None, before: str) -> None:
-    """Raise BudgetError where no trial can begin any more, and none was there before."""
+def _check_time(budget: Budget, folder: RunFolder | None, step: str) -> None:
+    """Raise BudgetError if no trial can begin any more, unless the folder has trials."""
     if folder is None or not folder.store.records():
-        budget.check(before)
+        budget.check(step)
 
 
 class _Listeners:
-    """Who is told of a study's events.
+    """Listeners of the events of a study.
 
     Parameters
     ----------
     callbacks : sequence of callable
     findings : sequence of Finding
-        Told once the study has begun: what can't begin is one line, its error.
+        Shown at the first event: a search that cannot begin shows its error only.
 
     Attributes
     ----------
     error : Exception or None
-        What a callback raised.
+        Exception of a callback.
     """
 
     def __init__(self, callbacks: Sequence[Callback], findings: Sequence[Finding]) -> None:
@@ -232,7 +258,7 @@ class _Listeners:
         self.error: Exception | None = None
 
     def tell(self, progress: Progress, event: Event) -> None:
-        """Show an event, and call back where a trial has ended."""
+        """Show an event, and call the callbacks if a trial has ended."""
         progress.tell(*self._waiting)
         self._waiting.clear()
         progress(event)
@@ -243,34 +269,33 @@ class _Listeners:
                 callback(event)
         except Exception as error:
             self.error = error
-            raise KeyboardInterrupt from error  # what has finished becomes the result
+            # The search ends as by Ctrl-C, with the completed trials.
+            raise KeyboardInterrupt from error
 
 
-def _planned_test(prepared: Prepared, budget: Budget) -> tuple[Untouched | None, float]:
-    """Return the test rows that there is time to predict, and the seconds to keep for them."""
-    test, reserves = prepared.test, prepared.policy.reserves
-    if test is None or budget.total is None:
+def _test_rows(preparation: Preparation, budget: Budget) -> tuple[Untouched | None, float]:
+    """Return the test rows that there is time to predict, and the seconds for them and `unseen`."""
+    test, unseen = preparation.test, preparation.unseen
+    if budget.total is None:
         return test, 0.0
-    test = test.at_most(int(_TEST_SHARE * budget.total / reserves.test_row_seconds))
-    return test, len(test.codes) * reserves.test_row_seconds
+    a_row, n_rows = preparation.policy.reserves.test_row_seconds, 0
+    if test is not None:
+        test = test.at_most(int(_TEST_SHARE * budget.total / a_row))
+        n_rows += len(test.codes)
+    return test, a_row * (n_rows + (0 if unseen is None else len(unseen)))
 
 
-def _trial_limit(prepared: Prepared, budget: Budget) -> float | None:
-    """Return the most seconds for one trial; one strategy alone has all of them."""
-    if budget.total is None or prepared.request.strategy is not None:
-        return None
-    return TRIAL_SHARE * budget.total
-
-
-def _planned_budget(prepared: Prepared, budget: Budget, folder: RunFolder | None) -> float | None:
+def _planned_seconds(
+    preparation: Preparation, budget: Budget, folder: RunFolder | None
+) -> float | None:
     """Return the seconds to plan for; a resumed study goes on as it was planned.
 
-    What is asked for and planned, and when this began, is written down.
+    The folder stores the request, the plan and the start of this session.
     """
-    request = prepared.request
+    request = preparation.request
     if folder is None:
         return request.time_budget
-    first = {"time_budget": request.time_budget, "folds": len(prepared.folds.folds)}
+    first = {"time_budget": request.time_budget, "folds": len(preparation.folds.folds)}
     with understood(folder.path / "run.json", "plan"):
         plan = folder.read_run().get("plan", first)
         seconds: float | None = plan["time_budget"]
@@ -286,9 +311,8 @@ def _planned_budget(prepared: Prepared, budget: Budget, folder: RunFolder | None
 
 
 def conclude(
-    planned: Planned,
+    preparation: Preparation,
     study: StudyResult,
-    duels: Basis | None,
     *,
     budget: Budget,
     timing: dict[str, float],
@@ -297,11 +321,10 @@ def conclude(
 
     Parameters
     ----------
-    planned : Planned
+    preparation : Preparation
     study : StudyResult
-        Of this plan. Sees: out-of-fold predictions of the scored rows, by the fitted networks.
-    duels : Basis or None
-        What the study's duels were on.
+        Study of this plan. Sees: out-of-fold predictions of the scored rows, by the fitted
+        networks.
     budget : Budget
         Its deadline ends the choice.
     timing : dict of str to float
@@ -314,94 +337,54 @@ def conclude(
     Raises
     ------
     RunError
-        Where no trial was completed; the message counts the reasons.
+        If no trial was completed; the message counts the reasons.
     """
     started = time.monotonic()
     if not study.results:
         raise RunError(_why_nothing(study))
-    prepared, plan, judge = planned.prepared, planned.plan, planned.judge
-    winner = choose(
-        judge,
-        {record.number: record.strategy for record in study.records},
-        study.results,
-        random_state=plan.seed,
-        deadline=budget.deadline.fraction(_CHOOSING_SHARE),
-        policy=plan.policy,
-        limits=planned.limits,
+    deadline = budget.deadline.fraction(_CHOOSING_SHARE)
+    selection = select(preparation, study, deadline=deadline)
+    # Statements on methods come from the duels alone.
+    is_multiclass = len(preparation.target.classes) > 2
+    answer = verdict(
+        fought(preparation.space, study.duels, preparation.task.duels),
+        metric=preparation.metric.name.replace("_", " "),
+        rare="rarer classes" if is_multiclass else "rare class",
     )
-    best = winner.blend
-    chosen = (study.results[number].fitted for number in best.numbers)
-    made = assemble(
-        study.parts,
-        plan,
-        judge,
-        schema=prepared.schema,
-        classes=prepared.target.classes,
-        strategies=[fitted for fitted in chosen if fitted is not None],
-        weights=best.weights,
-        decided=Decided(winner.deployed, best.proba, best.score, winner.calibrator, winner.rule),
-    )
-    pipeline, gain = made.pipeline, made.gain_of_mean
-    if gain is not None:
-        winner = replace(winner, reported=of_the_mean(winner.reported, gain, judge))
-    if planned.unseen is not None:
-        pipeline = at_counted_rates(pipeline, planned.unseen, judge, winner.deployed)
-    reported = replace(winner.reported, estimate=_estimate(prepared))
-    winner = replace(winner, reported=reported)
-    said = _verdict(prepared, study, duels)
-    info = stamp() | pipeline.info | {"rows": prepared.profile.n_rows, **reported.to_info()}
-    info["verdict"] = said.sentence
-    if planned.expected is not None:
-        info["rate"] = planned.expected.to_info(prepared.dataset.positive)
-    deployed = planned.limits.deployed(pipeline)
-    if planned.limits.deployment is not None:
+    pipeline, task = selection.pipeline, preparation.task
+    deployed = task.limits.deployed(pipeline)
+    info = stamp() | pipeline.info | {"rows": preparation.profile.n_rows}
+    info |= selection.reported.to_info() | {"verdict": answer.sentence} | preparation.rate_info
+    if task.limits.deployment is not None:
         info["deployed"] = deployed
-    seconds = timed(pipeline, prepared.dataset.columns)  # not in the file, whose bytes they change
     pipeline = replace(pipeline, info=info)
-    light = {number: replace(one, fitted=None) for number, one in study.results.items()}
+    # The measured seconds are not stored in the file, whose bytes they would change.
+    deployed = deployed | {
+        "seconds": timed(pipeline, task.dataset.columns),
+        "bytes": artifact_bytes(pipeline),
+    }
+    light = {number: replace(result, fitted=None) for number, result in study.results.items()}
     return SearchResult(
-        pipeline=pipeline,
-        planned=planned,
+        preparation=preparation,
         study=replace(study, results=light),
-        winner=winner,
-        verdict=said,
+        selection=replace(selection, pipeline=pipeline),
+        verdict=answer,
         timing=timing | {"finishing": time.monotonic() - started},
-        deployed=deployed | {"seconds": seconds, "bytes": artifact_bytes(pipeline)},
-    )
-
-
-def _estimate(prepared: Prepared) -> str:
-    """Say on what the score is expected: rows like these, later ones, or those of new groups."""
-    later = prepared.dataset.times is not None
-    if prepared.dataset.cluster is None:
-        return "later rows" if later else "new data"
-    names = prepared.request.groups
-    groups = f"new groups ({', '.join(names)})" if names else "new groups"
-    return f"later rows of {groups}" if later else groups
-
-
-def _verdict(prepared: Prepared, study: StudyResult, duels: Basis | None) -> Verdict:
-    """Say whether the rare class needs special treatment, from the duels alone."""
-    several = len(prepared.target.classes) > 2
-    return verdict(
-        fought(prepared.space, study.duels, duels),
-        metric=prepared.metric.name.replace("_", " "),
-        rare="rarer classes" if several else "rare class",
+        deployed=deployed,
     )
 
 
 def _why_nothing(study: StudyResult) -> str:
-    records, way_on = study.records, "Give the search more time, fewer rows or fewer options."
+    """Return the message of a search without a completed trial."""
+    hint = "Give the search more time, fewer rows or fewer options."
     if study.interrupted:
-        way_on = f"The search was interrupted by {study.interrupted}."
-    reasons = Counter(f"{r.status}: {r.reason}" if r.reason else r.status for r in records)
-    shown = "; ".join(f"{count} × {why}" for why, count in reasons.most_common(MOST_REASONS))
-    return f"No trial was completed{f' ({shown})' if shown else ''}. {way_on}"
+        hint = f"The search was interrupted by {study.interrupted}."
+    reasons = Counter(f"{r.status}: {r.reason}" if r.reason else r.status for r in study.records)
+    listed = "; ".join(f"{count} × {why}" for why, count in reasons.most_common(_MAX_REASONS))
+    return f"No trial was completed{f' ({listed})' if listed else ''}. {hint}"
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of what makes a result, by package."""
-    found = {"autoimb": __version__, "python": platform.python_version()}
-    for package in PACKAGES:
-        found[package] = version(package)
-    return found
+    """Return the versions of autoimb, Python and the packages that influence a result."""
+    packages = {package: version(package) for package in _PACKAGES}
+    return {"autoimb": __version__, "python": platform.python_version()} | packages

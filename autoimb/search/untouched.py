@@ -20,12 +20,11 @@ from autoimb.errors import InputError, OptionError
 from autoimb.pipeline.fitted import FittedPipeline
 from autoimb.randomness import Purpose, stream
 
-__all__ = ["GivenTest", "Tested", "Untouched", "held_out", "hold_out"]
+__all__ = ["TestRows", "Tested", "Untouched", "held_out"]
 
 Labels = pd.Series | NDArray[Any]
-Weight = NDArray[np.float64] | None
-Weighed = tuple[pd.DataFrame, Labels, Weight]
-GivenTest = tuple[pd.DataFrame, Labels] | Weighed  # Without weights all weights are 1.
+# Columns, labels and, where there are any, weights.
+TestRows = tuple[pd.DataFrame, Labels] | tuple[pd.DataFrame, Labels, NDArray[np.float64] | None]
 
 
 def held_out(
@@ -87,51 +86,6 @@ def held_out(
     return mask
 
 
-def hold_out(
-    table: GivenTest,
-    retained: NDArray[np.bool_],
-    share: float,
-    *,
-    random_state: int,
-    cluster: NDArray[np.int64] | None = None,
-    time: NDArray[np.float64] | None = None,
-) -> tuple[Weighed, NDArray[np.bool_]]:
-    """Split the rows of a table into test rows and remaining rows.
-
-    Parameters
-    ----------
-    table : tuple of DataFrame, labels and weights or None
-        All n rows.
-    retained : ndarray of bool, shape (n,)
-        Mask of the rows with a positive weight; other rows are in neither part.
-    share : float
-        Share of each class to hold out.
-    random_state, cluster, time
-        As in `held_out`.
-
-    Returns
-    -------
-    tuple of DataFrame, labels and weights or None
-        The test rows.
-    ndarray of bool, shape (n,)
-        Mask of the remaining rows.
-    """
-    frame, y, weight = _weighed(table)
-    mask = np.zeros(len(retained), dtype=bool)
-    groups = None if cluster is None else cluster[: len(retained)][retained]
-    times = None if time is None else time[: len(retained)][retained]
-    mask[retained] = held_out(
-        np.asarray(y)[retained], share, random_state=random_state, cluster=groups, time=times
-    )
-    test_weight = None if weight is None else np.asarray(weight, dtype=np.float64)[mask]
-    return (frame.loc[mask], np.asarray(y)[mask], test_weight), retained & ~mask
-
-
-def _weighed(test: GivenTest) -> Weighed:
-    """Return test rows with weights, or None in place of them."""
-    return test if len(test) == 3 else (*test, None)
-
-
 @dataclass(frozen=True, eq=False)
 class Untouched:
     """Test rows, which are used neither for training nor for any choice.
@@ -156,7 +110,7 @@ class Untouched:
     n_given: int
 
     @classmethod
-    def of(cls, test: GivenTest, schema: Schema, classes: NDArray[Any]) -> Self:
+    def of(cls, test: TestRows, schema: Schema, classes: NDArray[Any]) -> Self:
         """Check that the rows can be predicted and scored, before anything is trained.
 
         Parameters
@@ -176,7 +130,7 @@ class Untouched:
         InputError
             If a column or label is not one of the training rows; the message names it.
         """
-        frame, y, weight = _weighed(test)
+        frame, y, weight = test if len(test) == 3 else (*test, None)
         try:
             columns, codes = parse(frame, schema), match_labels(y, classes)
         except InputError as error:

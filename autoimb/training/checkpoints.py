@@ -14,32 +14,12 @@ from autoimb.assessment.stopping import Stopping
 from autoimb.budget import Deadline
 from autoimb.nn.network import Network
 from autoimb.pipeline.fitted import member_posterior
-from autoimb.space.loss import Loss
 from autoimb.training.inputs import Evaluation
-from autoimb.training.pruning import Bar
-from autoimb.training.schedule import Schedule
 
-__all__ = ["Checkpoints", "Measure", "Selector", "Until"]
+__all__ = ["Checkpoints", "Measure", "Selector"]
 
+# ``(y, proba, weight) -> float``, higher is better; NaN where the rows define no value.
 Measure = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
-
-
-@dataclass(frozen=True)
-class Until:
-    """The measure that selects checkpoints, and the limits that end a training run.
-
-    Attributes
-    ----------
-    measure : callable
-        ``(y, proba, weight) -> float``, higher is better; NaN where the rows define no value.
-    deadline : Deadline
-    bar : Bar or None
-        Scores that a trial must reach to continue.
-    """
-
-    measure: Measure
-    deadline: Deadline
-    bar: Bar | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,8 +36,8 @@ class Checkpoints:
         Posteriors of each fold's members for its scored rows, at its retained checkpoint.
     ended : bool
         Whether training is complete.
-    cut, pruned : bool
-        Whether the deadline, or the bar, ended training.
+    cut : bool
+        Whether the deadline ended training.
     """
 
     stopping: Stopping
@@ -65,7 +45,6 @@ class Checkpoints:
     posteriors: tuple[np.ndarray, ...]
     ended: bool = False
     cut: bool = False
-    pruned: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,19 +59,21 @@ class Selector:
     evaluation : Evaluation
     log_prior : float64 array of shape (F * K, C)
         Prior correction of each member, see `member_posterior`; members of a fold are adjacent.
-    loss : Loss
-        Training loss.
-    schedule : Schedule
-        Schedule whose patience ends training: the number of checkpoints without an improvement in
-        any fold.
-    until : Until
+    gamma : float
+        Exponent of a focal training loss, or 0.
+    patience : int
+        Number of checkpoints without an improvement in any fold after which training ends.
+    measure : callable
+        Measure that selects checkpoints.
+    deadline : Deadline
     """
 
     evaluation: Evaluation
     log_prior: np.ndarray
-    loss: Loss
-    schedule: Schedule
-    until: Until
+    gamma: float
+    patience: int
+    measure: Measure
+    deadline: Deadline
 
     def start(self, network: Network) -> Checkpoints:
         """Return the result before the first checkpoint, with the initial weights."""
@@ -121,27 +102,22 @@ class Selector:
         -------
         Checkpoints
         """
-        cut = self.until.deadline.expired
+        cut = self.deadline.expired
         if cut and number > 0:
             return replace(previous, cut=True, ended=True)
         posterior = self._posteriors(network)
         stopping = previous.stopping.after(
             [self._value(fold, posterior) for fold in range(len(previous.posteriors))],
             choosers=self.evaluation.choosers,
-            patience=self.schedule.patience,
+            patience=self.patience,
         )
-        # Pruning compares the mean over folds with the bar, before the weights are copied.
-        updated, bar = replace(previous, stopping=stopping), self.until.bar
-        measured = stopping.curve[-1]
-        if not cut and bar is not None and bar.above(number, self.schedule.unit, measured):
-            return replace(updated, pruned=True, ended=True)
-        selected = self._keep_newest(updated, posterior, network)
+        selected = self._keep_newest(replace(previous, stopping=stopping), posterior, network)
         return replace(selected, cut=cut, ended=cut or stopping.ended)
 
     def _posteriors(self, network: Network) -> np.ndarray:
         """Return the members' posteriors for the evaluation rows, of shape (F * K, V, C)."""
         logits = network.predict(self.evaluation.x, self.evaluation.codes).cpu().numpy()
-        return member_posterior(logits, log_prior=self.log_prior, gamma=self.loss.gamma)
+        return member_posterior(logits, log_prior=self.log_prior, gamma=self.gamma)
 
     def _members(self, fold: int) -> slice:
         """Return the positions of a fold's members in the pack: ``[a a b b]``."""
@@ -156,7 +132,7 @@ class Selector:
         if not len(rows):
             return math.nan
         proba = posterior[self._members(fold), : len(rows)].mean(0)
-        return self.until.measure(evaluation.y[rows], proba, evaluation.weight[rows])
+        return self.measure(evaluation.y[rows], proba, evaluation.weight[rows])
 
     def _keep_newest(
         self, checkpoints: Checkpoints, posterior: np.ndarray, network: Network

@@ -1,23 +1,25 @@
-"""Selection and weights of the rows that each member of a strategy trains on in a round."""
+"""The members of a strategy, and the rows that each of them trains on in a round."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from autoimb.data.subsample import subsample
 from autoimb.randomness import Key, Purpose
+from autoimb.space.class_weight import CLASS_WEIGHT
 from autoimb.space.ensemble import ENSEMBLE, Ensemble, Round
+from autoimb.space.network.component import NETWORK
 from autoimb.space.resampling.component import Shares
 from autoimb.space.strategy import Strategy
+from autoimb.training.inputs import Inputs
 from autoimb.training.parts import Parts, TrainingPart
+from autoimb.training.plan import Plan
+from autoimb.training.schedule import Schedule, max_member_rows, plan_schedule
 
 __all__ = ["MemberRows", "Members", "log_shares"]
-
-ClassWeight = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,33 +55,76 @@ class Members:
     ----------
     strategy : Strategy
     ensemble : Ensemble
-    data : Parts
+    parts : Parts
     training : tuple of F TrainingParts
         After resampling.
-    class_weight : callable
-        ``counts (C,) -> weights (C,)``.
+    inputs : Inputs
+    schedule : Schedule
     max_rows : int
         Maximum number of rows of a member.
-    batch_size : int
+    class_costs : tuple of C floats, or None
+        The user's cost of each class.
     """
 
     strategy: Strategy
     ensemble: Ensemble
-    data: Parts
+    parts: Parts
     training: tuple[TrainingPart, ...]
-    class_weight: ClassWeight
+    inputs: Inputs
+    schedule: Schedule
     max_rows: int
-    batch_size: int
+    class_costs: tuple[float, ...] | None
+
+    @classmethod
+    def of(
+        cls, strategy: Strategy, plan: Plan, parts: Parts, training: tuple[TrainingPart, ...]
+    ) -> Members:
+        """Plan the schedule, the shapes and the row limits of a strategy."""
+        hyper, ensemble = NETWORK.make(strategy.network), ENSEMBLE.make(strategy.ensemble)
+        outline = plan.effort.outline
+        inputs = Inputs.of(
+            parts,
+            training,
+            hyper,
+            kind=strategy.network.name,
+            outline=outline,
+            device=plan.device,
+        )
+        # This is the cost of one forward pass in which each member of every round reads one row.
+        networks = len(training) * ensemble.members * ensemble.rounds
+        row_operations = 2.0 * networks * inputs.spec.products(outline.inputs[hyper.ple])
+        max_rows = max_member_rows(plan, row_operations=row_operations)
+        schedule = plan_schedule(
+            hyper,
+            plan,
+            rows=min(outline.rows(strategy, parts.folds), max_rows),
+            row_operations=row_operations,
+            evaluated=inputs.evaluation.x.shape[1],
+        )
+        if ensemble.continues:
+            schedule = replace(schedule, kind="cosine")
+        return cls(
+            strategy, ensemble, parts, training, inputs, schedule, max_rows, plan.class_costs
+        )
 
     @cached_property
     def places(self) -> list[tuple[int, int]]:
         """The fold of each member, and its number in the fold."""
         return [(f, m) for f in range(len(self.training)) for m in range(self.ensemble.members)]
 
+    @property
+    def size(self) -> int:
+        """Number of members on all folds."""
+        return len(self.places)
+
+    def part(self, position: int) -> TrainingPart:
+        """Return the training part of a member's fold."""
+        return self.training[self.places[position][0]]
+
     def key(self, position: int, number: int) -> Key:
         """Return the key of a member's random streams in a round."""
         fold, member = self.places[position]
-        return Key(self.data.seed, self.data.repeat_number, fold, member, number)
+        return Key(self.parts.seed, fold=fold, member=member, round=number)
 
     def drawn(
         self, position: int, number: int, row_state: np.ndarray
@@ -95,8 +140,7 @@ class Members:
         row_state : float64 array of shape (n,)
             Row state from the member's last round.
         """
-        ensemble = self.ensemble
-        part = self.training[self.places[position][0]]
+        ensemble, part = self.ensemble, self.part(position)
         random = self.key(position, 0 if ensemble.bagged else number).stream(Purpose.MEMBER_ROWS)
         progress = number / max(ensemble.rounds - 1, 1)
         rows = ensemble.draw(Round(part.y, row_state, progress, random))
@@ -104,12 +148,12 @@ class Members:
 
     def member_rows(self, position: int, number: int, row_state: np.ndarray) -> MemberRows:
         """Return the rows and weights of a member in a round; for the parameters see `drawn`."""
-        part = self.training[self.places[position][0]]
+        part = self.part(position)
         rows, scale = self.drawn(position, number, row_state)
         y, n_classes = part.y[rows], len(part.prior)
         choice = self.strategy.ensemble
         sizes = ENSEMBLE[choice.name].sizes
-        subsample_correction = self.data.subsample_correction(
+        subsample_correction = self.parts.subsample_correction(
             sizes, part.y, choice.values.get("strength")
         )
         weight = part.weight[rows] * scale * subsample_correction[y]
@@ -123,7 +167,8 @@ class Members:
         # The prior in training is the class distribution after resampling and all weights.
         counts = np.bincount(y, weights=weight * draw_rates, minlength=n_classes)
         present = np.maximum(counts, 1e-12)
-        by_class = self.class_weight(present)
+        costs = None if self.class_costs is None else np.array(self.class_costs)
+        by_class = CLASS_WEIGHT.make(self.strategy.class_weight, present, costs)
         effective_counts = present * by_class
         effective_counts *= present.sum() / effective_counts.sum()
         # A class without rows in this fold's training part gets a prior close to zero.
@@ -141,10 +186,11 @@ class Members:
         Shares refer to the whole table: if rows were left out to save time, a row represents
         several (its multiplicity). Draw rates have mean 1.
         """
-        kept_shares, n_classes = self.data.dataset.sampled_shares, self.data.dataset.n_classes
+        dataset = self.parts.dataset
+        kept_shares, n_classes = dataset.sampled_shares, dataset.n_classes
         multiplicity = scale if kept_shares is None else scale / kept_shares[y]
         counts = np.bincount(y, weights=multiplicity, minlength=n_classes)
-        shares = shares_of(counts, self.batch_size)
+        shares = shares_of(counts, self.schedule.batch_size)
         class_rows = np.bincount(y, minlength=n_classes)
         return shares, len(y) * shares[y] / class_rows[y], multiplicity
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 
@@ -28,17 +26,12 @@ class Optimizer:
     weight_decay : float
     beta2 : float
         Decay rate of the running mean of squared gradients.
-
-    Attributes
-    ----------
-    steps : int
-        Number of steps so far.
     """
 
     def __init__(self, parameters: Parameters, *, weight_decay: float, beta2: float = 0.99) -> None:
         values = parameters.values
         self._kernels = training_kernels(values.dtype, values.device)
-        self.steps, self._betas = 0, (_BETA1, beta2)
+        self._steps, self._betas = 0, (_BETA1, beta2)
         mean, square = torch.zeros_like(values), torch.zeros_like(values)
         self._flat = (values, parameters.gradients, mean, square)
         self._segments = [
@@ -51,17 +44,6 @@ class Optimizer:
             for segment in parameters.segments
         ]
 
-    def arrays(self) -> dict[str, Tensor]:
-        """Return the running means of gradients and of their squares, as flat vectors."""
-        _, _, mean, square = self._flat
-        return {"mean": mean, "square": square}
-
-    def restore(self, arrays: Mapping[str, Tensor], steps: int) -> None:
-        """Restore the running means and the number of steps."""
-        for name, vector in self.arrays().items():
-            vector.copy_(arrays[name])
-        self.steps = steps
-
     def step(self, rate: float) -> None:
         """Update the parameters by the gradients that the network computed.
 
@@ -70,9 +52,9 @@ class Optimizer:
         rate : float
             Learning rate of this step, before the factor of each segment.
         """
-        self.steps += 1
+        self._steps += 1
         self._kernels.adamw(
-            self._flat, self._segments, step=self.steps, rate=rate, betas=self._betas
+            self._flat, self._segments, step=self._steps, rate=rate, betas=self._betas
         )
 
 
@@ -93,16 +75,11 @@ class Averaged:
     def __init__(self, values: Tensor, *, decay: float) -> None:
         self.mean = values.clone()
         self._decay = decay
-        self.updates = 0
-
-    def restore(self, mean: Tensor, updates: int) -> None:
-        """Restore the mean and the number of updates."""
-        self.mean.copy_(mean)
-        self.updates = updates
+        self._updates = 0
 
     def update(self, values: Tensor) -> None:
         """Update the mean with the current values."""
         # The smaller decay of the first updates reduces the influence of the initial weights.
-        decay = min(self._decay, self.updates / (self.updates + 3.0))
-        self.updates += 1
+        decay = min(self._decay, self._updates / (self._updates + 3.0))
+        self._updates += 1
         self.mean.lerp_(values, 1.0 - decay)

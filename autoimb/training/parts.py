@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import suppress
-from copy import copy
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -65,71 +63,53 @@ class Parts:
         Seed of the study; resampling draws the same rows for every trial.
     folder : Path, optional
         Folder through which the processes of a study share the arrays.
-
-    Attributes
-    ----------
-    states : Store
-        Paused training runs, which may be evicted: training then restarts from the beginning.
     """
 
     def __init__(
         self, dataset: Dataset, folds: FoldPlan, *, seed: int, folder: Path | None = None
     ) -> None:
         self.dataset, self.folds, self.seed = dataset, folds, seed
-        self._store, self.repeat_number = Store(folder), 0
-        self.states = Store(None if folder is None else folder.with_name("states"))
-
-    def repeat(self, number: int) -> Parts:
-        """Return the parts of a repeat, another split into folds; 0 is the plan's own split."""
-        if number == 0:
-            return self
-        parts = copy(self)
-        parts.folds, parts.repeat_number = self.folds.repeat(number), number
-        return parts
+        self._store = Store(folder)
 
     def encoder(self, fold: int) -> Encoder:
         """Return the fold's encoder, fitted on its training rows."""
         rows, data = self.folds.folds[fold].train, self.dataset
         return self._store.get(
-            _encoder_key(self.repeat_number, fold),
+            ("encoder", fold),
             lambda: Encoder.fit(
                 data.columns, rows, layout=data.layout, y=data.y, weight=data.weight
             ),
             size=lambda encoder: encoder.edges.nbytes,
         )
 
-    def encoders(self, number: int) -> tuple[Encoder, ...]:
-        """Return the encoders of the first `number` folds, counted through all repeats."""
-        all_parts = (self.repeat(repeat) for repeat in range(1 + len(self.folds.further)))
-        folds = ((parts, fold) for parts in all_parts for fold in range(len(parts.folds.folds)))
-        return tuple(parts.encoder(fold) for parts, fold in islice(folds, number))
+    @property
+    def encoders(self) -> tuple[Encoder, ...]:
+        """The encoders of all folds."""
+        return tuple(self.encoder(fold) for fold in range(len(self.folds.folds)))
 
-    def in_memory(self) -> Parts:
-        """Return a copy in the memory of this process, with all encoders fitted so far."""
-        parts = Parts(self.dataset, self.folds, seed=self.seed)
-        parts.add_encoders(self.fitted_encoders())
-        return parts
+    def keep_encoders(self) -> None:
+        """Keep the encoders fitted so far in the memory of this process, and nothing else."""
+        encoders = self.fitted_encoders()
+        self._store = Store()
+        self.add_encoders(encoders)
 
-    def fitted_encoders(
-        self, *, exclude: Container[tuple[int, int]] = ()
-    ) -> dict[tuple[int, int], Encoder]:
-        """Return the encoders that are already fitted, by repeat and fold."""
+    def fitted_encoders(self, *, exclude: Container[int] = ()) -> dict[int, Encoder]:
+        """Return the encoders that are already fitted, by fold."""
         encoders = {}
-        for repeat in range(1 + len(self.folds.further)):
-            for fold in range(len(self.repeat(repeat).folds.folds)):
-                if (repeat, fold) in exclude:
-                    continue
-                # An encoder that cannot be read is fitted again later.
-                with suppress(Exception):
-                    encoder = self._store.find(_encoder_key(repeat, fold))
-                    if isinstance(encoder, Encoder):
-                        encoders[repeat, fold] = encoder
+        for fold in range(len(self.folds.folds)):
+            if fold in exclude:
+                continue
+            # An encoder that cannot be read is fitted again later.
+            with suppress(Exception):
+                encoder = self._store.find(("encoder", fold))
+                if isinstance(encoder, Encoder):
+                    encoders[fold] = encoder
         return encoders
 
-    def add_encoders(self, encoders: Mapping[tuple[int, int], Encoder]) -> None:
-        """Add encoders that were fitted by other processes, by repeat and fold."""
-        for (repeat, fold), encoder in encoders.items():
-            self._store.put(_encoder_key(repeat, fold), encoder, size=encoder.edges.nbytes)
+    def add_encoders(self, encoders: Mapping[int, Encoder]) -> None:
+        """Add encoders that were fitted by other processes, by fold."""
+        for fold, encoder in encoders.items():
+            self._store.put(("encoder", fold), encoder, size=encoder.edges.nbytes)
 
     def free_first(self) -> Iterator[int]:
         """Yield all folds, first those whose encoder no other process is fitting.
@@ -141,7 +121,7 @@ class Parts:
             free = (
                 fold
                 for fold in remaining
-                if not self._store.computed_by_other_process(_encoder_key(self.repeat_number, fold))
+                if not self._store.computed_by_other_process(("encoder", fold))
             )
             fold = next(free, remaining[0])
             remaining.remove(fold)
@@ -151,7 +131,7 @@ class Parts:
         """Return the encoded evaluation rows: first the choosing rows, then the scored rows."""
         encoder, rows = self.encoder(fold), self.evaluated_rows(fold)
         return self._store.get(
-            ("evaluation", self.repeat_number, fold),
+            ("evaluation", fold),
             lambda: encoder.transform(self.dataset.columns, rows),
             size=lambda encoded: encoded.size,
         )
@@ -160,7 +140,7 @@ class Parts:
         """Return the fold's training rows, encoded for training."""
         encoder, rows, data = self.encoder(fold), self.folds.folds[fold].train, self.dataset
         return self._store.get(
-            ("rows", self.repeat_number, fold),
+            ("rows", fold),
             lambda: encoder.transform_training(
                 data.columns, rows, data.y, data.weight, data.cluster, data.time
             ),
@@ -181,7 +161,7 @@ class Parts:
             If the method cannot be applied to these rows.
         """
         return self._store.get(
-            ("training", self.repeat_number, fold, resampling),
+            ("training", fold, resampling),
             lambda: self._resampled(fold, resampling),
             size=lambda part: part.size,
         )
@@ -191,7 +171,7 @@ class Parts:
         encoded = self._training_rows(fold)
         y, weight = data.y[rows], data.training_weight[rows]
         mass = np.bincount(y, weights=weight, minlength=data.n_classes)
-        fold_seed = seed_for(Purpose.RESAMPLING, self.seed, repeat=self.repeat_number, fold=fold)
+        fold_seed = seed_for(Purpose.RESAMPLING, self.seed, fold=fold)
         part = Rows(encoded, y, once=self._once(fold), labels=data.labels)
         resampled = RESAMPLING.make(resampling, part, random_state=fold_seed)
         real_rows = encoded.take(resampled.rows)
@@ -218,7 +198,7 @@ class Parts:
         """Return a cache for arrays that are derived from the fold's rows alone."""
 
         def once(key: tuple[str | int, ...], make: Callable[[], np.ndarray]) -> np.ndarray:
-            store_key = ("of rows", self.repeat_number, fold, *key)
+            store_key = ("of rows", fold, *key)
             return self._store.get(store_key, make, size=lambda array: array.nbytes)
 
         return once
@@ -240,8 +220,3 @@ class Parts:
         table_sizes[present] = sizes(np.round(counts / share)[present], strength)
         sampled_sizes[present] = sizes(counts[present], strength)
         return np.asarray(table_sizes * share / sampled_sizes)
-
-
-def _encoder_key(repeat: int, fold: int) -> tuple[str, int, int]:
-    """Return the store key of an encoder."""
-    return ("encoder", repeat, fold)

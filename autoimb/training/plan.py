@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from autoimb.data.dataset import Dataset
 from autoimb.data.encoding.encoder import Encoder
 from autoimb.data.folds import FoldPlan
-from autoimb.data.rarity import minority_count
 from autoimb.policy import SearchPolicy
 from autoimb.space.components import COMPONENTS
 from autoimb.space.strategy import Strategy
 
-__all__ = ["STRATEGIES_ON_FEW_RARE_ROWS", "Effort", "Outline", "Plan", "batch_for"]
-
-# Number of strategies tried with few rare rows; the rest of the time confirms them
-# (reports/design/validation-folds.md).
-STRATEGIES_ON_FEW_RARE_ROWS = 40
+__all__ = ["Effort", "Outline", "Plan", "batch_for"]
 
 
 @dataclass(frozen=True)
@@ -89,12 +83,6 @@ class Effort:
     patience: int
     outline: Outline
 
-    def times(self, factor: float) -> Effort:
-        """Return the effort for a multiple of the work, with up to twice as many checkpoints."""
-        return replace(
-            self, operations=self.operations * factor, most_checkpoints=2 * self.most_checkpoints
-        )
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -111,10 +99,8 @@ class Plan:
         Whether probabilities include the costs; otherwise they are corrected.
     device : str
     policy : SearchPolicy
-    rung : float
-        Training work on a split, as a multiple of the planned work.
-    repeats : tuple of int
-        Splits of the rows into folds on which a strategy is cross-validated; 0 is the first.
+    work : float
+        Share of the planned checkpoints for which a strategy is trained.
     """
 
     folds: FoldPlan
@@ -124,37 +110,12 @@ class Plan:
     costs_in_probabilities: bool = True
     device: str = "cpu"
     policy: SearchPolicy = field(default_factory=SearchPolicy)
-    rung: float = 1.0
-    repeats: tuple[int, ...] = (0,)
+    work: float = 1.0
 
     @property
     def carried_costs(self) -> tuple[float, ...] | None:
         """The user's cost of each class if probabilities include it, else None."""
         return self.class_costs if self.costs_in_probabilities else None
-
-    @property
-    def max_strategies(self) -> float:
-        """Number of strategies after which the search only confirms them; infinite for no limit.
-
-        With few minority rows only few strategies can be distinguished: among many that are equally
-        good the best score is luck. Below 100 minority rows the remaining time is therefore spent
-        on more networks of the same strategies, on other folds.
-        """
-        rare_rows = minority_count(self.effort.outline.class_counts)
-        stops_early = rare_rows < self.policy.sizes.few_rare_rows and len(self.folds.further) > 1
-        return STRATEGIES_ON_FEW_RARE_ROWS if stops_early else math.inf
-
-    def at(self, rung: float, *, confirm: bool = False) -> Plan:
-        """Return the plan for training a strategy with a multiple of the planned work.
-
-        Parameters
-        ----------
-        rung : float
-            Multiple of the planned work.
-        confirm : bool
-            Whether to train on the confirming splits, if the plan has any.
-        """
-        return replace(self, rung=rung, repeats=self.folds.confirming if confirm else (0,))
 
 
 def batch_for(rows: int) -> int:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import ceil, cos, log2, pi, sqrt
 
 from autoimb.errors import InfeasibleError
 from autoimb.space.network.component import Anneal, Hyperparameters
 from autoimb.training.plan import Plan, batch_for
 
-__all__ = ["Schedule", "max_member_rows", "plan_schedule", "rung_ends"]
+__all__ = ["Schedule", "max_member_rows", "plan_schedule"]
 
 # Rows that an ensemble member sees, however short its time.
 _MIN_MEMBER_ROWS = 2_000
@@ -25,11 +25,8 @@ class Schedule:
 
     Attributes
     ----------
-    ends : tuple of int
-        Checkpoint at which each rung ends, in increasing order; training ends with the last one.
-        Training that continues from one rung to the next draws from new random streams there.
-    unit : int
-        Number of checkpoints in the planned work.
+    checkpoints : int
+        Largest number of points at which the pack is evaluated and may stop.
     steps : int
         Gradient steps between two checkpoints; the same for every member of the pack.
     batch_size : int
@@ -46,8 +43,7 @@ class Schedule:
         Decay rate of AdamW's mean of squared gradients.
     """
 
-    ends: tuple[int, ...]
-    unit: int
+    checkpoints: int
     steps: int
     batch_size: int
     learning_rate: float
@@ -56,20 +52,9 @@ class Schedule:
     patience: int = 8
     beta2: float = 0.99
 
-    @property
-    def checkpoints(self) -> int:
-        """Maximum number of points at which the pack is evaluated and may stop."""
-        return self.ends[-1]
-
-    @property
-    def at_once(self) -> Schedule:
-        """The schedule of training that restarts from the beginning at every rung."""
-        return replace(self, ends=self.ends[-1:])
-
     def rate(self, step: int) -> float:
         """Return the learning rate of a step, counted from 0."""
-        # A constant rate must not depend on how long training may continue.
-        total = (self.unit if self.kind == "constant" else self.checkpoints) * self.steps
+        total = self.checkpoints * self.steps
         if self.kind == "coslog4":
             cycles = log2(1 + 15 * (step + 0.5) / total)
             return self.learning_rate * 0.5 * (1.0 - cos(2 * pi * cycles))
@@ -94,22 +79,6 @@ def max_member_rows(plan: Plan, *, row_operations: float) -> int:
     return max(int(draws / plan.policy.training.min_epochs), _MIN_MEMBER_ROWS)
 
 
-def rung_ends(unit: int, plan: Plan) -> tuple[int, ...]:
-    """Return the checkpoints at which the rungs of a training run end, up to the plan's rung.
-
-    Rungs that add no checkpoint are omitted.
-
-    Parameters
-    ----------
-    unit : int
-        Number of checkpoints in the planned work.
-    plan : Plan
-    """
-    max_checkpoints = max(unit, 2 * plan.effort.most_checkpoints)
-    rungs = [rung for rung in plan.policy.training.rungs if rung < plan.rung]
-    return tuple(sorted({min(ceil(unit * rung), max_checkpoints) for rung in [*rungs, plan.rung]}))
-
-
 def plan_schedule(
     hyper: Hyperparameters,
     plan: Plan,
@@ -118,7 +87,7 @@ def plan_schedule(
     row_operations: float,
     evaluated: int,
 ) -> Schedule:
-    """Plan batch size, steps, checkpoints and rungs from the planned work.
+    """Plan batch size, steps and checkpoints from the planned work.
 
     The schedule stays near the planned work: if the minimum number of checkpoints would exceed it,
     there are fewer steps between them, down to a minimum. No clock is read.
@@ -160,16 +129,15 @@ def plan_schedule(
                 f"Its networks would need at least {min_operations / effort.operations:.1f} times "
                 "the work that is planned for a trial."
             )
-    ends = rung_ends(checkpoints, plan)
+    checkpoints = ceil(checkpoints * plan.work)
     return Schedule(
-        ends=ends,
-        unit=checkpoints,
+        checkpoints=checkpoints,
         steps=steps,
         batch_size=batch,
         learning_rate=hyper.learning_rate * sqrt(batch / 256),
         weight_decay=hyper.weight_decay,
         kind=hyper.schedule,
         # Scores within a cycle are not comparable, so patience must not end training there.
-        patience=ends[-1] if hyper.schedule == "coslog4" else effort.patience,
+        patience=checkpoints if hyper.schedule == "coslog4" else effort.patience,
         beta2=hyper.beta2,
     )

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from math import sqrt
 
 import numpy as np
@@ -19,7 +18,7 @@ from autoimb.space.loss import Loss
 from autoimb.training.optimizer import Averaged, Optimizer
 from autoimb.training.schedule import Schedule
 
-__all__ = ["Pack", "TrainingState", "train"]
+__all__ = ["Pack", "train"]
 
 NO_DEADLINE = Deadline()
 
@@ -142,48 +141,6 @@ class _BalancedStream:
         return rows, weights
 
 
-@dataclass(eq=False)
-class TrainingState:
-    """Progress of a training run: with the weights, the state from which the next rung continues.
-
-    Attributes
-    ----------
-    optimizer : Optimizer
-    averaged : Averaged
-    checkpoint : int
-        Number of completed checkpoints.
-    """
-
-    optimizer: Optimizer
-    averaged: Averaged
-    checkpoint: int = 0
-
-    @classmethod
-    def start(cls, network: Network, schedule: Schedule) -> TrainingState:
-        """Return the state before the first step."""
-        parameters = network.parameters
-        optimizer = Optimizer(parameters, weight_decay=schedule.weight_decay, beta2=schedule.beta2)
-        return cls(optimizer, Averaged(parameters.values, decay=0.85))
-
-    def arrays(self) -> dict[str, Tensor]:
-        """Return the state that has the form of the pack's flat vector, by name."""
-        return self.optimizer.arrays() | {"averaged": self.averaged.mean}
-
-    def counts(self) -> dict[str, int]:
-        """Return the counters, by name."""
-        return {
-            "checkpoint": self.checkpoint,
-            "steps": self.optimizer.steps,
-            "updates": self.averaged.updates,
-        }
-
-    def restore(self, arrays: Mapping[str, Tensor], counts: Mapping[str, int]) -> None:
-        """Restore the arrays and counters of another state."""
-        self.optimizer.restore(arrays, counts["steps"])
-        self.averaged.restore(arrays["averaged"], counts["updates"])
-        self.checkpoint = counts["checkpoint"]
-
-
 @torch.inference_mode()
 def train(
     network: Network,
@@ -191,7 +148,6 @@ def train(
     loss: Loss,
     schedule: Schedule,
     *,
-    state: TrainingState | None = None,
     deadline: Deadline = NO_DEADLINE,
 ) -> Iterator[int]:
     """Train an initialized network on a pack, and pause at every checkpoint.
@@ -207,10 +163,6 @@ def train(
     loss : Loss
         Loss for the class counts of the pack's members.
     schedule : Schedule
-    state : TrainingState or None
-        State at the end of one of the schedule's rungs, from which training continues; None starts
-        from the beginning. It is updated in place: after the last checkpoint it is the state from
-        which the next rung continues.
     deadline : Deadline
         Deadline that is checked in every step; once it has passed, the checkpoint ends early.
 
@@ -221,43 +173,40 @@ def train(
         deploy. To end training, stop iterating.
     """
     spec, batch = network.spec, schedule.batch_size
-    state = TrainingState.start(network, schedule) if state is None else state
+    optimizer = Optimizer(
+        network.parameters, weight_decay=schedule.weight_decay, beta2=schedule.beta2
+    )
+    averaged = Averaged(network.parameters.values, decay=0.85)
     dtype, device, values = network.dtype, network.device, network.parameters.values
     classes = torch.arange(spec.n_classes, device=device)[:, None]
     averaging_interval = max(1, schedule.steps // 16)
-    for rung, (first, end) in enumerate(pairwise((0, *schedule.ends))):
-        if end <= state.checkpoint:
-            continue
-        # Every rung has its own random streams, so that a resumed rung draws the same rows.
-        rung_pack = replace(pack, keys=tuple(replace(key, rung=rung) for key in pack.keys))
-        streams = _streams(rung_pack, batch)
-        size = batch * spec.k * spec.widest
-        pool = MaskPool(rung_pack.keys, spec.dropout, size=size, dtype=dtype, device=device)
-        for checkpoint in range(first, end):
-            # All batches until the checkpoint are gathered at once, which saves overhead per step.
-            rows, weights = _gather(streams, schedule, network)
-            y = pack.y[rows].view(schedule.steps, network.members, 1, 1, batch)
-            truth = torch.eq(y, classes).to(dtype)
-            weights.div_(spec.k * batch)
-            pool.refresh()
-            for step, step_batch in enumerate(zip(rows.unbind(), truth.unbind(), weights.unbind())):
-                if deadline.expired:
-                    break
-                chosen, step_truth, step_weights = step_batch
-                logits = network.forward(pack.x, pack.codes, pool, chosen=chosen)
-                network.backward(loss.gradient(logits, step_truth, step_weights))
-                state.optimizer.step(schedule.rate(checkpoint * schedule.steps + step))
-                if step % averaging_interval == averaging_interval - 1:
-                    state.averaged.update(values)
-            # With a constant rate the averaged weights are evaluated, and training continues from
-            # the current ones.
-            current = values.clone() if schedule.kind == "constant" else values
-            if schedule.kind == "constant":
-                values.copy_(state.averaged.mean)
-            yield checkpoint
-            if schedule.kind == "constant":
-                values.copy_(current)
-            state.checkpoint = checkpoint + 1
+    streams = _streams(pack, batch)
+    size = batch * spec.k * spec.widest
+    pool = MaskPool(pack.keys, spec.dropout, size=size, dtype=dtype, device=device)
+    for checkpoint in range(schedule.checkpoints):
+        # All batches until the checkpoint are gathered at once, which saves overhead per step.
+        rows, weights = _gather(streams, schedule, network)
+        y = pack.y[rows].view(schedule.steps, network.members, 1, 1, batch)
+        truth = torch.eq(y, classes).to(dtype)
+        weights.div_(spec.k * batch)
+        pool.refresh()
+        for step, step_batch in enumerate(zip(rows.unbind(), truth.unbind(), weights.unbind())):
+            if deadline.expired:
+                break
+            chosen, step_truth, step_weights = step_batch
+            logits = network.forward(pack.x, pack.codes, pool, chosen=chosen)
+            network.backward(loss.gradient(logits, step_truth, step_weights))
+            optimizer.step(schedule.rate(checkpoint * schedule.steps + step))
+            if step % averaging_interval == averaging_interval - 1:
+                averaged.update(values)
+        # With a constant rate the averaged weights are evaluated, and training continues from the
+        # current ones.
+        current = values.clone() if schedule.kind == "constant" else values
+        if schedule.kind == "constant":
+            values.copy_(averaged.mean)
+        yield checkpoint
+        if schedule.kind == "constant":
+            values.copy_(current)
 
 
 def _streams(pack: Pack, batch: int) -> list[_Stream | _BalancedStream]:

@@ -38,9 +38,11 @@ from autoimb.budget import Budget
 from autoimb.data.dataset import Dataset
 from autoimb.data.encoding.layout import Layout, plan_layout
 from autoimb.data.schema import Schema
-from autoimb.evaluation.assemble import Decided, assemble
+from autoimb.evaluation.assemble import Calibration, assemble
 from autoimb.evaluation.blend import blend
 from autoimb.evaluation.outcome import Outcome, Scored
+from autoimb.evaluation.task import Task
+from autoimb.evaluation.task import Trial as Evaluated
 from autoimb.evaluation.trial import evaluate
 from autoimb.nn.network import build
 from autoimb.nn.spec import NetworkSpec
@@ -53,7 +55,7 @@ from autoimb.report.facts import build_facts
 from autoimb.runs.folder import RunFolder, run_text
 from autoimb.runs.record import TrialRecord
 from autoimb.search import search as searching
-from autoimb.search.prepare import Table, plan_study, prepare
+from autoimb.search.prepare import Table, prepare
 from autoimb.search.request import Request, restricted_components
 from autoimb.search.sampler import as_trial, ask
 from autoimb.space import portfolio
@@ -62,8 +64,6 @@ from autoimb.space.draw import Space, draw
 from autoimb.space.ensemble import ENSEMBLE
 from autoimb.space.option import Choice, OneOf, Range, Value
 from autoimb.space.strategy import Strategy, partner
-from autoimb.training.fit import Job
-from autoimb.training.parts import Parts
 from autoimb.training.plan import Outline, Plan
 from reports.benchmarks.cases import JOBS, SEED
 
@@ -71,7 +71,6 @@ __all__ = [
     "DEFAULT_POLICY",
     "ENCODINGS",
     "FIRST_NETWORKS",
-    "FIRST_RUNG",
     "PARTS",
     "SMALL",
     "SMALLER",
@@ -93,7 +92,6 @@ __all__ = [
     "artifact_parts",
     "blend",
     "draw_control",
-    "first_methods",
     "first_networks",
     "holm",
     "jackknife",
@@ -165,8 +163,6 @@ TABM: Network = {
 # --- the networks that a search draws -------------------------------------------------------------
 
 FIRST_NETWORKS = Path(autoimb.__file__).with_name("first_networks.json")
-# of the planned work, that a network begins with
-FIRST_RUNG = DEFAULT_POLICY.training.first_rungs[0]
 CONTROLS = {component: (name,) for component, name in CONTROL.items()}  # no imbalance method
 
 
@@ -174,12 +170,6 @@ def first_networks() -> list[Strategy]:
     """Return today's list, without an imbalance method."""
     space = Space.restricted(CONTROLS)
     return [draw(FixedTrial(params), space) for params in portfolio.first_networks(space)]
-
-
-def first_methods(best: Strategy) -> list[Strategy]:
-    """Return the methods that a search tries first, on a network."""
-    space = Space.restricted()
-    return [draw(FixedTrial(params), space) for params in portfolio.first_methods(space, best)]
 
 
 def partners() -> list[Strategy]:
@@ -249,8 +239,8 @@ class Planned:
     schema : Schema
     classes : ndarray of shape (C,)
         The labels.
-    shared : Parts
-        Encoded and resampled rows, which trials share.
+    task : Task
+        What trials are given, with encoded and resampled rows that they share.
     """
 
     folds: list[tuple[np.ndarray, np.ndarray]]
@@ -259,11 +249,11 @@ class Planned:
     judge: Judge
     schema: Schema
     classes: np.ndarray
-    shared: Parts = field(init=False)
+    task: Task = field(init=False)
 
     def __post_init__(self) -> None:
         """Begin with nothing encoded."""
-        self.shared = self.parts()
+        self.task = Task(self.dataset, self.plan, self.judge)
 
     @classmethod
     def of(
@@ -279,17 +269,10 @@ class Planned:
         request = Request(
             target="target", time_budget=budget, n_jobs=JOBS, random_state=seed, cv=cv
         )
-        prepared = prepare(Table(*table), request)
-        planned = plan_study(prepared, time_budget=budget)
-        folds = [(fold.train, fold.score) for fold in prepared.folds.folds]
-        return cls(
-            folds,
-            planned.prepared.dataset,
-            planned.plan,
-            planned.judge,
-            prepared.schema,
-            prepared.target.classes,
-        )
+        preparation = prepare(Table(*table), request)
+        task, classes = preparation.task, preparation.target.classes
+        folds = [(fold.train, fold.score) for fold in preparation.folds.folds]
+        return cls(folds, task.dataset, task.plan, task.judge, preparation.schema, classes)
 
     def encoded(self, name: str) -> Planned:
         """Return the same rows and folds with the columns written otherwise, by `ENCODINGS`."""
@@ -304,64 +287,40 @@ class Planned:
         effort = replace(self.plan.effort, outline=Outline.of(dataset))
         return replace(self, dataset=dataset, plan=replace(self.plan, effort=effort))
 
-    def parts(self, more: int = 0) -> Parts:
-        """Return nothing encoded yet, with another seed by so much."""
-        return Parts(self.dataset, self.plan.folds, seed=self.plan.seed + more)
-
-    def pipeline(
-        self, one: Strategy, *, rung: float = 1.0, confirm: bool = False
-    ) -> FittedPipeline | None:
+    def pipeline(self, one: Strategy) -> FittedPipeline | None:
         """Train a strategy alone, without a decision rule; None where it can't be."""
-        plan = self.plan.at(rung, confirm=confirm)
-        outcome = evaluate(Job(one, plan, self.shared), self.judge)
+        outcome = evaluate(self.task, Evaluated(one))
         if not isinstance(outcome, Scored) or outcome.fitted is None:
             return None
-        return assemble(
-            self.shared,
-            plan,
-            self.judge,
-            schema=self.schema,
-            classes=self.classes,
-            strategies=[outcome.fitted],
-            weights=[1.0],
-            decided=self._as_it_is(outcome),
-        ).pipeline
+        return self._assembled(outcome)[0]
 
-    def trial(
-        self,
-        one: Strategy,
-        *,
-        work: int = 1,
-        rung: float = 1.0,
-        confirm: bool = False,
-        parts: Parts | None = None,
-    ) -> Outcome:
-        """Evaluate a strategy: with so many times the work, at a rung, or on what confirms."""
-        effort = replace(self.plan.effort, operations=work * self.plan.effort.operations)
-        plan = replace(self.plan, effort=effort).at(rung, confirm=confirm)
-        return evaluate(Job(one, plan, self.shared if parts is None else parts), self.judge)
+    def trial(self, one: Strategy, *, more: int = 0) -> Outcome:
+        """Evaluate a strategy; with another seed by so much."""
+        task = self.task
+        if more:
+            task = replace(task, plan=replace(self.plan, seed=self.plan.seed + more))
+        return evaluate(task, Evaluated(one))
 
     def predict(self, outcomes: Sequence[Scored], frame: pd.DataFrame) -> list[np.ndarray]:
         """Predict new rows with the networks of each trial, as the mean over the folds."""
         fitted = [one.fitted for one in outcomes if one.fitted is not None]
-        decided = self._as_it_is(outcomes[0])
-        pipeline = assemble(
-            self.shared,
-            self.plan,
-            self.judge,
-            schema=self.schema,
-            classes=self.classes,
-            strategies=fitted[:1],
-            weights=[1.0],
-            decided=decided,
-        ).pipeline
-        pipeline = replace(pipeline, calibrator=decided.calibrator)
+        pipeline, identity = self._assembled(outcomes[0])
+        pipeline = replace(pipeline, calibrator=identity)
         return [replace(pipeline, strategies=(one,)).predict_proba(frame) for one in fitted]
 
-    def _as_it_is(self, outcome: Scored) -> Decided:
-        """Learn nothing from a trial's out-of-fold probabilities."""
+    def _assembled(self, outcome: Scored) -> tuple[FittedPipeline, Calibrator]:
+        """Return a pipeline that learned nothing from a trial's out-of-fold probabilities."""
         identity = Calibrator.identity(self.dataset.n_classes)
-        return Decided(outcome.oof, outcome.oof, outcome.score, identity, DecisionRule())
+        pipeline, _ = assemble(
+            self.task,
+            [outcome.fitted],
+            [1.0],
+            schema=self.schema,
+            classes=self.classes,
+            calibration=Calibration(identity, outcome.oof, outcome.likeliest, outcome.oof),
+            rule=DecisionRule(),
+        )
+        return pipeline, identity
 
     def labels(self, metric: str, outcome: Scored) -> np.ndarray:
         """Label the scored rows by the rule that the other folds fit for a metric."""
@@ -394,12 +353,12 @@ def reason(outcome: Outcome) -> str:
 # --- searches, perhaps without a part -------------------------------------------------------------
 
 
-def _no_embedding(job: Job, judge: Judge) -> Outcome:
+def _no_embedding(task: Task, trial: Evaluated) -> Outcome:
     """Evaluate a strategy with its numbers as they are."""
-    network = job.strategy.network
+    network = trial.strategy.network
     params = tuple((k, "none" if k == "embedding" else v) for k, v in network.params)
-    strategy = replace(job.strategy, network=Choice(network.name, params))
-    return evaluate(replace(job, strategy=strategy), judge)
+    strategy = replace(trial.strategy, network=Choice(network.name, params))
+    return evaluate(task, replace(trial, strategy=strategy))
 
 
 def _as_planned(dataset: Dataset) -> Layout:
@@ -425,7 +384,7 @@ def _every_column(dataset: Dataset) -> Layout:
 def _quick_network(policy: SearchPolicy) -> SearchPolicy:
     """Begin with the first network of the list, and nothing else."""
     suggestions = policy.suggestions
-    first = replace(suggestions, first_networks=suggestions.first_networks[:1], first_methods=())
+    first = replace(suggestions, first_networks=suggestions.first_networks[:1])
     return replace(policy, suggestions=first)
 
 
@@ -445,7 +404,7 @@ class _Without:
 
     policy: Callable[[SearchPolicy], SearchPolicy] = lambda policy: policy
     components: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    evaluate: Callable[[Job, Judge], Outcome] = evaluate
+    evaluate: Callable[[Task, Evaluated], Outcome] = evaluate
     layout: Callable[[Dataset], Layout] = _as_planned
 
 
@@ -455,10 +414,6 @@ PARTS = {
     "other networks": _Without(components={"network": ["mlp"]}),
     "embeddings": _Without(evaluate=_no_embedding),
     "methods": _Without(components=CONTROLS),
-    "pruning": _Without(_with(training={"pruning_start": math.inf})),
-    "rungs": _Without(_with(training={"rungs": (1.0, 4.0), "first_rungs": (1.0, 1.0)})),
-    "fresh folds": _Without(_with(folds={"confirming_folds": 0})),
-    "early methods": _Without(_with(suggestions={"networks_before_methods": 1000})),
     "partners": _Without(_with(suggestions={"partners": ()})),
     "duels": _Without(_with(comparisons={"share": 0.0})),
     "statistics of levels": _Without(layout=_plain),
@@ -532,17 +487,17 @@ _PLACEBO = SearchPolicy(
 _PLACEBO_ROWS = 600
 
 
-def _placebo(job: Job, judge: Judge) -> Outcome:
+def _placebo(task: Task, trial: Evaluated) -> Outcome:
     """Evaluate, in place of a strategy with a method, its matched control with another seed."""
-    one = job.strategy
+    one = trial.strategy
     if not one.is_control:
         seed = crc32(repr(one).encode())
         ensemble = ENSEMBLE.make(one.ensemble).matched_control or Choice(CONTROL["ensemble"])
         chosen = {component: Choice(name) for component, name in CONTROL.items()}
         control = Strategy(**chosen | {"ensemble": ensemble}, network=one.network)
-        data = Parts(job.data.dataset, job.plan.folds, seed=seed)
-        job = replace(job, strategy=control, plan=replace(job.plan, seed=seed), data=data)
-    return evaluate(job, judge)
+        task = replace(task, plan=replace(task.plan, seed=seed))
+        trial = replace(trial, strategy=control)
+    return evaluate(task, trial)
 
 
 def words_of_placebos(seed: int) -> list[str]:
@@ -566,11 +521,9 @@ def words_of_placebos(seed: int) -> list[str]:
 
 # --- small searches -------------------------------------------------------------------------------
 
-SMALL = SearchPolicy(training=Training(unlimited_seconds=15.0, min_complete=6))
-# strategies of a tenth of a minute's work, imbalance methods among them after two networks
-SMALLER = SearchPolicy(
-    suggestions=Suggestions(networks_before_methods=2), training=Training(unlimited_seconds=6.0)
-)
+SMALL = SearchPolicy(training=Training(unlimited_seconds=15.0))
+# strategies of a tenth of a minute's work
+SMALLER = SearchPolicy(training=Training(unlimited_seconds=6.0))
 
 
 def small_search(
@@ -586,7 +539,7 @@ def small_search(
 def value_on(result: searching.SearchResult, frame: pd.DataFrame, codes: np.ndarray) -> float:
     """Score what a search found on other rows, of class codes (n,), by its own metric."""
     proba = result.pipeline.predict_proba(frame)
-    metric = result.planned.judge.metric
+    metric = result.preparation.metric
     return metric(codes, proba, result.pipeline.rule.apply(proba))
 
 
@@ -761,20 +714,13 @@ def prepared_network(width: int, depth: int, inputs: int) -> Callable[[torch.Ten
 
 def structure_of(frame: pd.DataFrame, labels: pd.Series, seconds: float) -> dict[str, Any]:
     """Return what a search of so many seconds detects of structure, and how long that takes."""
-    planned = plan_study(
-        prepare(Table(frame, labels), Request(time_budget=seconds)), time_budget=seconds
-    )
-    prepared = planned.prepared
+    preparation = prepare(Table(frame, labels), Request(time_budget=seconds))
+    dataset = preparation.task.dataset
     began = time.process_time()
-    structure = find_structure(
-        prepared.dataset,
-        prepared.schema,
-        time_budget=seconds,
-        random_state=SEED,
-    )
+    structure = find_structure(dataset, preparation.schema, time_budget=seconds, random_state=SEED)
     return {
-        "rows": len(prepared.dataset.y),
-        "rarest": int(np.bincount(prepared.dataset.y).min()),
+        "rows": len(dataset.y),
+        "rarest": int(np.bincount(dataset.y).min()),
         "seconds": time.process_time() - began,
         "compared": [asdict(difference) for difference in structure.compared],
         "undeclared": [difference.column for difference in structure.undeclared(STRUCTURE_ERRORS)],

@@ -32,7 +32,7 @@ from autoimb.assessment.uncertainty import Reported
 from autoimb.budget import Deadline
 from autoimb.cli import main
 from autoimb.data.folds import FoldPlan, plan_folds
-from autoimb.evaluation.replay import Candidates, replay
+from autoimb.evaluation.replay import replay
 from autoimb.policy import Result, SearchPolicy
 from tests.support.tables import ONE_TRIAL, calibrated_rows, dataset_of
 
@@ -308,8 +308,8 @@ def test_the_best_of_many_strategies_on_noise_is_explained_by_chance() -> None:
         singles = [(np.column_stack([1 - p, p]), (p > 0.5).astype(np.int64)) for p in positive]
         scores = [judge.score(*single).value for single in singles]
         best = int(np.argmax(scores))
-        candidates = Candidates(singles, np.ones(25, dtype=bool), best)
-        reported = replay(judge, candidates, scores[best], random_state=0, policy=policy)
+        candidates = {"control": np.ones(25, dtype=bool), "chosen": best, "raw": scores[best]}
+        reported = replay(judge, singles, **candidates, random_state=0, policy=policy)
         prior = np.tile(np.bincount(y) / len(y), (len(y), 1)), np.zeros_like(y)
         rate = judge.reported_score(prior, policy.result.rare_rows_per_group).value
         assert rate == pytest.approx(0.08)

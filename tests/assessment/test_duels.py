@@ -22,16 +22,21 @@ from autoimb.assessment.duels import (
 )
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import get_metric
+from autoimb.assessment.uncertainty import Score
 from autoimb.assessment.verdict import Duel, verdict
 from autoimb.budget import Budget
 from autoimb.data.folds import duel_folds, plan_folds
-from autoimb.evaluation.basis import Basis, plan_duels
 from autoimb.evaluation.outcome import Infeasible
+from autoimb.evaluation.task import Task, plan_duels
 from autoimb.policy import Comparisons, SearchPolicy, Training
 from autoimb.report.facts import build_facts
 from autoimb.runs.folder import RunFolder
-from autoimb.search.duels import duels_due, fought, next_duel
+from autoimb.runs.record import TrialRecord
+from autoimb.search import propose
+from autoimb.search.duels import fought
+from autoimb.search.history import TrialHistory
 from autoimb.search.prepare import Table, prepare
+from autoimb.search.propose import Agenda
 from autoimb.search.request import Request
 from autoimb.search.search import search
 from autoimb.space.draw import Space, draw
@@ -277,7 +282,7 @@ def test_duels_have_folds_of_their_own(rare, folds):
     assert sorted(np.concatenate([fold.score for fold in found.folds])) == list(range(2_000))
     assert found.test_share == pytest.approx(1 / (folds - 1), rel=0.02)
     mine = {tuple(fold.score) for fold in found.folds}
-    assert not mine & {tuple(fold.score) for fold in own.every}
+    assert not mine & {tuple(fold.score) for fold in own.folds}
 
 
 def test_too_few_rare_rows_have_no_duels():
@@ -300,7 +305,7 @@ def test_splits_of_the_user_stay_and_a_hold_out_scores_nothing_in_duels():
 def test_large_tables_have_duels_on_some_rows():
     given = material()
     policy = SearchPolicy(comparisons=Comparisons(max_rows=60))
-    study_of = Basis(given.dataset, replace(given.plan, policy=policy), given.judge)
+    study_of = Task(given.dataset, replace(given.plan, policy=policy), given.judge)
     found = plan_duels(study_of)
     y = found.dataset.y
     assert len(y) == len(found.judge.y) == 60
@@ -308,7 +313,7 @@ def test_large_tables_have_duels_on_some_rows():
     weight = found.dataset.weight
     assert weight[y == 0].sum() / weight[y == 1].sum() == pytest.approx(5.0)
     assert found.plan.seed != given.plan.seed
-    assert found.plan.rung == policy.comparisons.rung
+    assert found.plan.work == policy.comparisons.work
 
 
 # --- their turn -----------------------------------------------------------------------------------
@@ -329,7 +334,6 @@ def test_all_methods_are_put_into_one_control():
     assert [record.strategy for record in records] == [
         draw(FixedTrial(params), SPACE) for params in duels_of(SPACE, control)
     ]
-    assert {record.rung for record in records} == {POLICY.comparisons.rung}
     best = min((r for r in result.records if r.strategy.is_control), key=lambda r: r.number)
     assert best.number < records[0].number
 
@@ -353,24 +357,37 @@ def test_without_a_deadline_strategies_are_counted():
     assert [r.strategy for r in one.records] == [r.strategy for r in again.records]
 
 
-def record_of(seconds, stage, strategy=NETWORK):
-    record = study(n_trials=3).records[0]
-    return replace(record, seconds=seconds, stage=stage, strategy=strategy)
+def duel_fits(tried, duels, *, left):
+    """Return whether a duel fits after trials of so many seconds, and duels by their seconds."""
+    history, task = TrialHistory(), studies.material()
+    agenda = Agenda(
+        task=Task(task.dataset, task.plan, task.judge), space=SPACE, profile=task.profile
+    )
+    scored = Score(0.5, 0.01, (0.5,), False, 0.5)
+    method = draw(FixedTrial(duels_of(SPACE, NETWORK)[1]), SPACE)
+    for number, seconds in enumerate([*tried, *duels]):
+        is_duel = number >= len(tried)
+        record = TrialRecord(
+            number,
+            "duel" if is_duel else "network",
+            method if number > len(tried) else NETWORK,
+            plan=f"{is_duel}.{number}",
+        )
+        if seconds is not None:  # it has ended
+            record = replace(record, status="complete", score=scored, seconds=seconds)
+        history.records[number] = record
+    return propose._duel_fits(history, agenda, left=left)
 
 
 def test_duels_keep_within_their_share_and_their_time():
-    tried = [record_of(10.0, "network")] * 9
-    method = draw(FixedTrial(duels_of(SPACE, NETWORK)[1]), SPACE)
-    fought_so_far = [record_of(5.0, "duel"), *[record_of(5.0, "duel", method)] * 2]
-    plans = {f"duel.{place}" for place in range(3)}
-    due = partial(duels_due, policy=POLICY)
-    assert due(plans, tried, fought_so_far, left=100.0)
-    assert not due({*plans, "duel.3"}, tried, fought_so_far, left=100.0)  # one runs
-    assert not due(plans, tried[:5], fought_so_far, left=100.0)
-    assert not due(plans, tried, fought_so_far, left=6.0)
-    assert not due(set(), tried[:3], [], left=100.0)
-    assert due(set(), tried[:5], [], left=100.0)
-    assert not due(set(), [], [], left=100.0)
+    three = [5.0] * 3
+    assert duel_fits([10.0] * 9, three, left=100.0)
+    assert not duel_fits([10.0] * 9, [*three, None], left=100.0)  # one runs
+    assert not duel_fits([10.0] * 5, three, left=100.0)
+    assert not duel_fits([10.0] * 9, three, left=6.0)
+    assert not duel_fits([10.0] * 3, [], left=100.0)
+    assert duel_fits([10.0] * 5, [], left=100.0)
+    assert not duel_fits([], [], left=100.0)
 
 
 def test_a_resumed_study_goes_on_with_its_duels(tmp_path):
@@ -395,16 +412,16 @@ def test_one_strategy_alone_has_no_duels():
 # --- what they say --------------------------------------------------------------------------------
 
 
-def infeasible_smote(job, judge):
-    if job.strategy.resampling.name == "smote":
+def infeasible_smote(task, trial):
+    if trial.strategy.resampling.name == "smote":
         return Infeasible("needs more rows.")
-    return studies.evaluate(job, judge)
+    return studies.evaluate(task, trial)
 
 
 def test_each_method_of_the_space_is_told_of_once():
-    basis = studies.duels_of_material()
+    task = studies.duels_of_material()
     result = study(n_trials=8, evaluate=infeasible_smote, **WITH)
-    found = fought(SPACE, result.duels, basis)
+    found = fought(SPACE, result.duels, task)
     assert [(duel.component, duel.option) for duel in found] == methods_of(SPACE)
     by_option = {duel.option: duel for duel in found}
     assert by_option["smote"].infeasible
@@ -426,15 +443,12 @@ def test_a_control_that_was_lost_compares_nothing_and_ends_nothing():
     found = fought(SPACE, kept, studies.duels_of_material())
     assert [(duel.component, duel.option) for duel in found] == methods_of(SPACE)
     assert {duel.gain for duel in found} == {None}
-    assert (
-        next_duel(SPACE, {"duel.0"}, [], [own[0] for own in kept.values()], policy=POLICY) is None
-    )
 
 
 def test_what_had_no_turn_is_not_tested():
-    basis = studies.duels_of_material()
+    task = studies.duels_of_material()
     result = study(n_trials=6, duels=True)
-    found = fought(SPACE, result.duels, basis)
+    found = fought(SPACE, result.duels, task)
     tested = [duel for duel in found if duel.gain is not None]
     assert 0 < len(tested) < len(found)
     reasons = {duel.reason for duel in found if duel.gain is None}
@@ -442,7 +456,7 @@ def test_what_had_no_turn_is_not_tested():
     assert {duel.reason for duel in fought(SPACE, {}, None)} == {
         "the rarest class has too few rows"
     }
-    assert {duel.reason for duel in fought(SPACE, {}, basis)} == {"no control network has a score"}
+    assert {duel.reason for duel in fought(SPACE, {}, task)} == {"no control network has a score"}
 
 
 @pytest.mark.slow

@@ -54,54 +54,6 @@ def test_every_row_is_scored_once_and_classes_are_spread(counts, cv, seed):
     assert (per_class.max(axis=0) > 0).all()
 
 
-def assert_splits_anew(plan, rows, numbers):
-    """Assert that these repeats score each row once, in folds that no other repeat has."""
-    splits = []
-    for number in numbers:
-        repeat = plan.repeat(number)
-        scored = np.concatenate([fold.score for fold in repeat.folds])
-        np.testing.assert_array_equal(np.sort(scored), np.arange(rows))
-        for fold in repeat.folds:
-            np.testing.assert_array_equal(np.setdiff1d(np.arange(rows), fold.train), fold.score)
-        np.testing.assert_array_equal(repeat.group, plan.group)
-        splits.append({tuple(fold.score) for fold in repeat.folds})
-    assert len(set.union(*splits)) == sum(map(len, splits))
-
-
-def test_few_rows_are_split_into_folds_again():
-    y = (np.arange(2_999) % 9 == 0).astype(np.int64)
-    plan = plan_folds(y, random_state=0)
-    assert [len(folds) for folds in plan.further] == [5, 5, 5]
-    assert plan.confirming == (0, 1, 2, 3)
-    assert_splits_anew(plan, len(y), plan.confirming)
-    assert plan.confirming_work == pytest.approx(4.0, rel=1e-2)
-    assert [plan.offset(number) for number in plan.confirming] == [0, 5, 10, 15]
-
-
-@pytest.mark.parametrize(
-    ("rows", "every", "own", "work"), [(3_000, 9, 5, 1.75), (15_000, 9, 3, 3.5)]
-)
-def test_more_rows_are_confirmed_on_one_fresh_split_into_more_folds(rows, every, own, work):
-    y = (np.arange(rows) % every == 0).astype(np.int64)
-    plan = plan_folds(y, random_state=0)
-    assert (len(plan.folds), [len(folds) for folds in plan.further]) == (own, [8])
-    assert plan.confirming == (1,)
-    assert_splits_anew(plan, rows, [0, 1])
-    assert plan.confirming_work == pytest.approx(work, rel=1e-3)
-    assert plan.offset(1) == own
-
-
-def test_folds_that_would_have_too_few_rare_rows_are_not_made():
-    for rare, further in ((80, 1), (79, 0)):
-        y = (np.arange(5_000) < rare).astype(np.int64)
-        assert len(plan_folds(y, random_state=0).further) == further
-
-
-def test_folds_that_the_user_gave_have_no_repeats():
-    assert plan_folds(LABELS, cv=StratifiedKFold(3), random_state=0).further == ()
-    assert plan_folds(LABELS, eval_rows=np.arange(9), random_state=0).further == ()
-
-
 def test_a_class_with_one_row_trains_wherever_it_is_not_scored():
     y = np.array([0] * 20 + [1])
     plan = plan_folds(y, random_state=1)

@@ -12,11 +12,10 @@ from autoimb import AutoImbClassifier
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import get_metric
 from autoimb.data.encoding.encoder import Encoder
-from autoimb.evaluation.basis import plan_duels
-from autoimb.evaluation.calibrated import calibrated
+from autoimb.evaluation.assemble import calibrate
 from autoimb.partners.rows import FoldRows
-from autoimb.runtime.worker import Work
-from autoimb.search.prepare import Prepared, Table, plan_study, prepare
+from autoimb.runtime.shared import Shared, load
+from autoimb.search.prepare import Preparation, Table, prepare
 from autoimb.search.request import Request
 
 
@@ -50,7 +49,7 @@ def patients(n_rows: int = 2_000) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]
     return frame, (random.random(n_rows) < 0.1 + 0.2 * (patient % 3 == 0)).astype(int), patient
 
 
-def prepared_with(frame: pd.DataFrame, y: np.ndarray, splits: object) -> Prepared:
+def prepared_with(frame: pd.DataFrame, y: np.ndarray, splits: object) -> Preparation:
     kinds = {"number": "numeric"} if "number" in frame else None
     return prepare(Table(frame, y, kinds=kinds), Request(cv=splits, metric="average_precision"))
 
@@ -126,13 +125,11 @@ def test_the_judge_knows_whose_folds_they_are(tmp_path) -> None:
     frame, y, patient = patients()
     apart = list(GroupKFold(5).split(frame, y, patient))
     for splits in (apart, 5):
-        planned = plan_study(prepared_with(frame, y, splits), time_budget=60)
-        assert planned.judge.drawn_by_class == (splits == 5)
-        Work(print, planned.basis, plan_duels(planned.basis)).dump(tmp_path / "work")
-        again = Work.load(tmp_path / "work")
-        for basis in (again.study, again.duels):
-            assert basis is not None
-            assert basis.judge.drawn_by_class == (splits == 5)
+        shared = Shared.of(prepared_with(frame, y, splits).task, print, tmp_path)
+        again, _ = load(shared.file)
+        for task in (shared.task, again, again.duels):
+            assert task is not None
+            assert task.judge.drawn_by_class == (splits == 5)
 
 
 @pytest.mark.slow
@@ -147,7 +144,7 @@ def test_regions_of_unequal_rates_are_compared_by_one_calibration() -> None:
     judge = Judge(
         get_metric("average_precision", n_classes=2, positive=1), y, region, drawn_by_class=False
     )
-    found = calibrated(judge, proba, lambda part: proba, class_costs=None)
+    found = calibrate(judge, proba, lambda part: proba, class_costs=None)
     true = average_precision_score(y, predicted)
     assert average_precision_score(y, found.proba[:, 1]) == pytest.approx(true, abs=0.01)
     for learn, use in judge.parts:

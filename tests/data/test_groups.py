@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -23,7 +22,7 @@ from autoimb.data.forward import plan_forward
 from autoimb.data.groups import group_codes
 from autoimb.data.times import Times
 from autoimb.errors import InputError, OptionError, SchemaError
-from autoimb.evaluation.replay import Candidates, replay
+from autoimb.evaluation.replay import replay
 from autoimb.policy import DEFAULT_POLICY, Folds, SearchPolicy
 from autoimb.search.untouched import held_out
 from tests.support import tables
@@ -69,17 +68,14 @@ def test_groups_are_dealt_as_evenly_as_scikit_learn_deals_them(n_parts: int, see
         assert ours.std() <= others.std() + 2.0
 
 
-def folds_of_every_repeat(cluster: np.ndarray, y: np.ndarray, **options: Any) -> Iterator[Any]:
-    yield from plan_folds(y, random_state=0, cluster=cluster, **options).every
-
-
-def test_no_fold_of_any_repeat_parts_a_group() -> None:
+def test_no_fold_parts_a_group() -> None:
     frame, labels = visits(300)
     y, cluster = (labels == "yes").astype(np.int64), group_codes("customer", frame)
     assert cluster is not None
+    plan = plan_folds(y, random_state=0, cluster=cluster)
     duels = duel_folds(
         y,
-        plan_folds(y, random_state=0, cluster=cluster),
+        plan,
         random_state=1,
         policy=DEFAULT_POLICY,
         cluster=cluster,
@@ -88,7 +84,7 @@ def test_no_fold_of_any_repeat_parts_a_group() -> None:
     hold_out = plan_folds(
         y, eval_rows=np.flatnonzero(cluster > 200), random_state=0, cluster=cluster
     )
-    folds = [*folds_of_every_repeat(cluster, y), *duels.folds, *hold_out.folds]
+    folds = [*plan.folds, *duels.folds, *hold_out.folds]
     assert len(folds) > 20
     for fold in folds:
         groups = [set(cluster[rows].tolist()) for rows in (fold.train, fold.score, fold.choose)]
@@ -244,9 +240,8 @@ def test_intervals_hold_the_truth_where_rows_of_a_group_are_alike() -> None:
         for known in (True, False):
             judge = Judge(metric, y, group, cluster=cluster if known else None)
             labels = proba.argmax(axis=1)
-            only = Candidates([(proba, labels)], np.ones(1, dtype=bool), 0)
-            raw = judge.score(proba, labels).value
-            reported = replay(judge, only, raw, random_state=seed)
+            how = {"control": np.ones(1, dtype=bool), "chosen": 0, "random_state": seed}
+            reported = replay(judge, [(proba, labels)], **how, raw=judge.score(proba, labels).value)
             held[known] += reported.low <= truth <= reported.high
     assert held[True] >= 52
     assert held[False] < held[True] - 3

@@ -20,8 +20,8 @@ from autoimb.cli.tables import in_order, read_chunks, writer
 from autoimb.data.sample import Sample, reweighted
 from autoimb.errors import OptionError, TargetError
 from autoimb.policy import Reserves, SearchPolicy, Sizes, Training
-from autoimb.search.parameters import read_request
-from autoimb.search.prepare import Prepared, Table, plan_study, prepare
+from autoimb.search.prepare import Preparation, Table, prepare
+from autoimb.search.request import read_request
 from autoimb.search.search import search
 from tests.data.test_source import in_parts
 from tests.support.tables import ONE_TRIAL
@@ -52,7 +52,7 @@ def rows(folder: Path) -> Sample:
     return read(folder, "y", max_memory=LITTLE, policy=POLICY)
 
 
-def prepared(rows: Sample, **given: object) -> Prepared:
+def prepared(rows: Sample, **given: object) -> Preparation:
     request = read_request({**ONE_TRIAL, **given}, ["no", "yes"])
     table = Table(rows.frame, rows.y, rows.weight, class_counts=rows.class_counts)
     return prepare(table, request, policy=POLICY)
@@ -74,12 +74,12 @@ def test_a_sample_weighs_as_the_table(rows: Sample) -> None:
 
 def test_a_sample_that_is_sampled_again_weighs_as_the_table(rows: Sample) -> None:
     policy = SearchPolicy(sizes=Sizes(min_training_rows=1_000, max_scored_rows=600))
-    planned = plan_study(replace(prepared(rows), policy=policy), time_budget=0.01)
-    few = planned.prepared.dataset
+    task = replace(prepared(rows), policy=policy, time_budget=0.01).task
+    few = task.dataset
     assert len(few.y) == 1_000
     counts = np.bincount(few.y)
     np.testing.assert_allclose(few.sampled_shares, counts / [58_800, 1_200], rtol=1e-12)
-    for y, weight in ((few.y, few.weight), (planned.judge.y, planned.judge.weight)):
+    for y, weight in ((few.y, few.weight), (task.judge.y, task.judge.weight)):
         share = np.bincount(y, weight) / weight.sum()
         np.testing.assert_allclose(share, [1 - RATE, RATE], rtol=1e-12)
 
@@ -104,12 +104,10 @@ def test_missing_cells_are_those_of_the_table() -> None:
 def test_the_same_rows_with_their_counts_are_the_same_study(rows: Sample) -> None:
     """Law 1: a sample is a table of weighted rows to all that comes after it."""
     again = Sample(rows.frame.copy(), np.asarray(rows.y), None, {"yes": 1_200, "no": 58_800})
-    one, two = (plan_study(prepared(each), time_budget=60.0) for each in (rows, again))
-    np.testing.assert_array_equal(
-        one.prepared.dataset.columns.numbers, two.prepared.dataset.columns.numbers
-    )
-    np.testing.assert_array_equal(one.prepared.dataset.weight, two.prepared.dataset.weight)
-    for own, its in zip(one.plan.folds.every, two.plan.folds.every):
+    one, two = (replace(prepared(each), time_budget=60.0).task for each in (rows, again))
+    np.testing.assert_array_equal(one.dataset.columns.numbers, two.dataset.columns.numbers)
+    np.testing.assert_array_equal(one.dataset.weight, two.dataset.weight)
+    for own, its in zip(one.plan.folds.folds, two.plan.folds.folds):
         np.testing.assert_array_equal(own.train, its.train)
         assert not set(own.train) & set(own.score)
 
@@ -175,15 +173,15 @@ def test_probabilities_from_a_sample_are_those_of_the_table(rows: Sample) -> Non
 def test_rows_that_no_network_saw_give_the_rate(rows: Sample) -> None:
     small = SearchPolicy(training=Training(operations_per_second=4e7), sizes=SMALL)
     made = replace(prepared(rows), policy=small)
-    planned = plan_study(made, time_budget=None)
-    unseen = planned.unseen
-    assert unseen is not None
-    assert len(unseen.y) == 2_000
-    trained = {row.tobytes() for row in planned.prepared.dataset.columns.numbers}
+    assert made.unseen is not None
+    assert len(made.unseen) == 2_000
+    unseen = made.dataset.take(made.unseen)
+    trained = {row.tobytes() for row in made.task.dataset.columns.numbers}
     assert not trained & {row.tobytes() for row in unseen.columns.numbers}
     pipeline = search(made, budget=Budget.start(None)).pipeline
     proba = pipeline.calibrator.apply(pipeline.blended(unseen.columns))
-    weight = (unseen.shares / np.bincount(unseen.y))[unseen.y]
+    shares = np.bincount(made.dataset.y, made.dataset.weight) / made.dataset.weight.sum()
+    weight = (shares / np.bincount(unseen.y))[unseen.y]
     assert weight @ proba[:, 1] == pytest.approx(RATE, rel=0.01)
     others = simulated(60_000, 1)
     assert pipeline.predict_proba(others)[:, 1].mean() == pytest.approx(RATE, rel=0.15)
@@ -198,7 +196,7 @@ def test_weights_of_classes_move_probabilities_off_the_rates(
 ) -> None:
     small = SearchPolicy(sizes=SMALL)
     made = replace(prepared(rows, **given), policy=small)
-    assert (plan_study(made, time_budget=0.01).unseen is None) == moved
+    assert (replace(made, time_budget=0.01).unseen is None) == moved
 
 
 def test_the_budget_of_this_session_limits_the_rows_that_give_the_rate(rows: Sample) -> None:
@@ -208,15 +206,15 @@ def test_the_budget_of_this_session_limits_the_rows_that_give_the_rate(rows: Sam
         reserves=Reserves(unseen_share=0.04),
     )
     made = replace(prepared(rows, time_budget=5.0), policy=small)
-    unseen = plan_study(made, time_budget=2.0).unseen
+    unseen = replace(made, time_budget=2.0).unseen
     assert unseen is not None
-    assert len(unseen.y) == 800
-    resumed = plan_study(made, time_budget=3_600.0).unseen  # it was begun with an hour
-    assert resumed is None or len(resumed.y) <= 800
+    assert len(unseen) == 800
+    resumed = replace(made, time_budget=3_600.0).unseen  # it was begun with an hour
+    assert resumed is None or len(resumed) <= 800
     again = replace(made, policy=replace(small, sizes=replace(SMALL, max_scored_cells=600)))
-    few = plan_study(again, time_budget=2.0).unseen
+    few = replace(again, time_budget=2.0).unseen
     assert few is not None
-    assert len(few.y) == 300  # so many cells of two classes
+    assert len(few) == 300  # so many cells of two classes
 
 
 @pytest.fixture(scope="module")

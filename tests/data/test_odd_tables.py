@@ -28,7 +28,7 @@ from autoimb.errors import AutoImbError
 from autoimb.pipeline.artifact import save
 from autoimb.pipeline.fitted import FittedStrategy
 from autoimb.pipeline.unfamiliar import ranges_of
-from autoimb.search.prepare import Prepared, Table, plan_study, prepare
+from autoimb.search.prepare import Preparation, Table, prepare
 from autoimb.search.request import Request
 from tests.support.odd_columns import COLUMNS
 from tests.support.odd_files import FILES, File
@@ -72,13 +72,13 @@ def classifier() -> AutoImbClassifier:
     return AutoImbClassifier(**ONE_TRIAL, **PLAINEST, cv=2)
 
 
-def prepared(case: Case) -> Prepared:
+def prepared(case: Case) -> Preparation:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataConversionWarning)  # of a column vector, by convention
         return arguments.prepare_arguments(classifier(), *case.make())
 
 
-def untrained(prepared: Prepared) -> FittedPipeline:
+def untrained(prepared: Preparation) -> FittedPipeline:
     """A pipeline of random weights."""
     data, n_classes = prepared.dataset, len(prepared.target.classes)
     encoders = tuple(
@@ -154,9 +154,9 @@ def test_it_is_refused_by_a_sentence(case: Case) -> None:
 def test_300_classes_are_planned_for() -> None:
     """Fitting them takes more than 20 seconds, so here they are only read and planned for."""
     X, y, _ = many_classes(300)
-    planned = plan_study(prepare(Table(X, y), Request(cv=2, n_trials=1)), time_budget=None)
-    assert len(planned.prepared.target.classes) == 300
-    assert set(planned.judge.y) == set(range(300))
+    preparation = prepare(Table(X, y), Request(cv=2, n_trials=1, time_budget=None))
+    assert len(preparation.target.classes) == 300
+    assert set(preparation.task.judge.y) == set(range(300))
 
 
 # --- the command line ---------------------------------------------------------------------------

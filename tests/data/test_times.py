@@ -29,8 +29,8 @@ from autoimb.data.forward import (
 from autoimb.data.schema import infer_schema
 from autoimb.data.times import Times, read_times
 from autoimb.errors import InputError, OptionError, SchemaError
+from autoimb.evaluation.assemble import calibrate
 from autoimb.evaluation.blend import blend
-from autoimb.evaluation.calibrated import calibrated
 from autoimb.evaluation.outcome import Scored
 from autoimb.policy import DEFAULT_POLICY
 from autoimb.search.untouched import held_out
@@ -129,7 +129,7 @@ def plans(y: np.ndarray, times: Times, cluster: np.ndarray | None) -> list[FoldP
     plan = plan_forward(y, times, random_state=0, cluster=cluster)
     duels = forward_duel_folds(y, times, random_state=1, cluster=cluster, policy=DEFAULT_POLICY)
     assert duels is not None
-    return [plan, plan.repeat(1), duels]
+    return [plan, duels]
 
 
 @pytest.mark.parametrize("grouped", [False, True])
@@ -322,15 +322,14 @@ def later_changed(dataset: Dataset, fold: Any) -> Dataset:
 
 
 @pytest.mark.parametrize("kind", ["time", "both"])
-@pytest.mark.parametrize("repeat", [0, 1])
 @pytest.mark.parametrize("number", [0, 1, 2])
-def test_later_rows_reach_nothing_that_predicts_a_row(number: int, repeat: int, kind: str) -> None:
+def test_later_rows_reach_nothing_that_predicts_a_row(number: int, kind: str) -> None:
     """From the rows to calibrated probabilities and labels: networks, blends of them and trees."""
     dataset, folds = timed(kind)
     choices = [{}, {"resampling": law1.chosen(COMPONENTS["resampling"]["smote"])}, {}]
     strategy = law1.strategy_with(**choices[number])
-    plan = replace(tables.short_plan(dataset, folds, checkpoints=5), repeats=(repeat,))
-    own = [fold for fold in folds.repeat(repeat).folds if len(fold.score)][-1]
+    plan = tables.short_plan(dataset, folds, checkpoints=5)
+    own = [fold for fold in folds.folds if len(fold.score)][-1]
     seen = np.isin(folds.scored, own.score)
     results = []
     for one in (dataset, later_changed(dataset, own)):
@@ -338,8 +337,8 @@ def test_later_rows_reach_nothing_that_predicts_a_row(number: int, repeat: int, 
         assert isinstance(outcome, Scored), outcome.reason
         judge = tables.judge_of(one, plan, "f1")
         outcomes = {0: outcome, 1: outcome}
-        mixed = blend(judge, outcomes)
-        found = calibrated(
+        (mixed,) = blend(judge, outcomes)
+        found = calibrate(
             judge, mixed.proba, lambda part, m=mixed, o=outcomes: m.view(o, part), class_costs=None
         )
         results.append(
@@ -348,7 +347,6 @@ def test_later_rows_reach_nothing_that_predicts_a_row(number: int, repeat: int, 
                 np.asarray(outcome.labels)[seen],
                 found.proba[seen],
                 found.labels[seen],
-                np.array(outcome.trace.checkpoints[:-1]),
             ]
         )
     for before, after in zip(*results):

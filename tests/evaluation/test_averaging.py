@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,8 +12,6 @@ from autoimb.assessment.averaging import gain_of_mean, of_the_mean
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import get_metric
 from autoimb.assessment.uncertainty import Reported
-from autoimb.evaluation.assemble import gain_is_known
-from autoimb.policy import DEFAULT_POLICY
 
 NETWORKS, NOISE = 5, 0.8
 
@@ -124,23 +121,3 @@ def test_what_is_reported_has_the_gain_and_stays_a_metric():
     assert (found.error, found.raw, found.optimism) == (0.05, 0.35, 0.02)
     high = of_the_mean(replace(reported, value=0.999), 0.02, judge)
     assert high.value == 1.0 >= high.high
-
-
-@pytest.mark.parametrize(
-    ("metric", "costs", "n_views", "known"),
-    [
-        ("average_precision", None, 5, True),
-        ("roc_auc", None, 5, True),
-        ("balanced_accuracy", None, 5, True),
-        ("f1", (1.0, 9.0), 5, False),
-        ("log_loss", None, 5, False),
-        ("roc_auc_ovr", None, 5, False),  # scikit-learn's
-        ("average_precision", (1.0, 9.0), 5, False),  # such probabilities say no rates
-        ("average_precision", None, 10_000, False),  # more work than it is worth
-    ],
-)
-def test_the_gain_is_of_rankings_and_counts_in_time(metric, costs, n_views, known):
-    judge = Judge(get_metric(metric, n_classes=2, positive=1), np.arange(4) % 2, np.zeros(4))
-    views = np.broadcast_to(0.5, (n_views, 1_000, 2))
-    strategies = [SimpleNamespace(class_costs=costs)]
-    assert gain_is_known(judge, strategies, views, DEFAULT_POLICY) == known

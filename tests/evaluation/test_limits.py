@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import multiprocessing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +17,19 @@ from autoimb.cli import main
 from autoimb.errors import OptionError
 from autoimb.evaluation import limits as module
 from autoimb.evaluation.blend import blend
-from autoimb.evaluation.limits import MEGABYTE, Deployment, Footprint, Limits
+from autoimb.evaluation.limits import MEGABYTE, Limits
 from autoimb.evaluation.outcome import Cut, Failed, Infeasible, Scored
+from autoimb.evaluation.task import Task, Trial
 from autoimb.evaluation.trial import evaluate, within
 from autoimb.pipeline.artifact import inspect
-from autoimb.policy import DEFAULT_POLICY, SearchPolicy, Suggestions
-from autoimb.runtime.batches import Synchronous
-from autoimb.runtime.pool import LOCAL
+from autoimb.policy import DEFAULT_POLICY
 from autoimb.search.limiting import check_limits, networks_within
-from autoimb.search.prepare import Table, plan_study, prepare
+from autoimb.search.prepare import Table, prepare
 from autoimb.search.request import Request
 from autoimb.space.draw import Space
 from autoimb.space.option import Choice
 from autoimb.space.portfolio import first_networks, listed_networks
 from autoimb.space.strategy import Strategy, partner
-from autoimb.training.fit import Job
-from autoimb.training.parts import Parts
 from tests.evaluation.test_blend import case, result_of
 from tests.support.studies import material, study
 from tests.support.tables import ONE_TRIAL
@@ -60,8 +57,7 @@ def rows(n_rows: int = 300) -> tuple[pd.DataFrame, np.ndarray]:
 def limits_of(megabytes: float = np.inf, seconds: float = np.inf) -> Limits:
     """Limits of the small study."""
     given = material()
-    deployment = Deployment.of(given.dataset, given.plan, confirmed=False)
-    return Limits(Footprint(MEGABYTE * megabytes, seconds), deployment)
+    return Limits.of(given.dataset, given.plan, seconds=seconds, megabytes=megabytes)
 
 
 def by_network(name: str, ensemble: Choice = ENSEMBLES[0]) -> Strategy:
@@ -83,8 +79,8 @@ def test_what_is_counted_before_training_is_there_after_it(network: str, ensembl
     given, strategy = material(), by_network(network, ensemble)
     deployment = limits_of().deployment
     assert deployment is not None
-    job = Job(strategy, given.plan.at(1 / 16), Parts(given.dataset, given.plan.folds, seed=0))
-    outcome = evaluate(job, given.judge)
+    plan = replace(given.plan, work=1 / 16)
+    outcome = evaluate(Task(given.dataset, plan, given.judge), Trial(strategy))
     assert isinstance(outcome, Scored)
     assert outcome.fitted is not None
     before = deployment.planned_footprint(strategy.network, strategy.ensemble)
@@ -102,15 +98,6 @@ def test_each_network_counts() -> None:
         several = deployment.planned_footprint(strategy.network, strategy.ensemble)
         assert several.seconds == pytest.approx(3 * alone.seconds)
         assert several.bytes > 2.5 * alone.bytes
-
-
-def test_the_splits_that_confirm_count_where_there_are_any() -> None:
-    given, network = material(), by_network("mlp").network
-    assert given.plan.folds.confirming == (0, 1, 2, 3)
-    counted = [Deployment.of(given.dataset, given.plan, confirmed=own) for own in (False, True)]
-    once, confirmed = (own.planned_footprint(network, ENSEMBLES[0]).seconds for own in counted)
-    assert confirmed == pytest.approx(4 * once)
-    assert counted[1].fixed.bytes > 2 * counted[0].fixed.bytes  # the encoders of all folds
 
 
 def test_a_limit_is_broken_by_its_value() -> None:
@@ -134,12 +121,10 @@ def test_counting_reads_no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_trees_that_break_a_limit_are_infeasible() -> None:
     given, name = material(), "small_trees"
-    job = Job(
-        partner(name, costs=False), given.plan, Parts(given.dataset, given.plan.folds, seed=0)
-    )
-    grown = evaluate(job, given.judge)
+    trees = partner(name, costs=False)
+    grown = evaluate(Task(given.dataset, given.plan, given.judge), Trial(trees))
     assert isinstance(grown, Scored)
-    assert limits_of(megabytes=1e-3).broken_by(job.strategy) is None  # not known before
+    assert limits_of(megabytes=1e-3).broken_by(trees) is None  # not known before
     for outcome in (grown, Cut("time", grown, seconds=2.0)):
         assert within(outcome, limits_of(megabytes=10)) is outcome
         found = within(outcome, limits_of(megabytes=1e-3))
@@ -185,18 +170,6 @@ def test_the_smallest_network_comes_where_no_other_keeps_the_limits() -> None:
     assert params["network.mlp.width"] == 32
 
 
-def test_methods_come_however_few_networks_keep_the_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is drawn while the only network runs breaks the limits, and ends nothing."""
-    monkeypatch.setattr(multiprocessing.current_process(), "daemon", True)
-    limits, policy = tight(), SearchPolicy(suggestions=Suggestions(max_repeated_draws=10))
-    given = {"limits": limits, "policy": policy, "n_trials": 9, "n_jobs": 2}
-    found = study(**given, backend=Synchronous(LOCAL))
-    complete = [r.stage for r in found.records if r.status == "complete"]
-    assert complete[:9] == ["network", *["method"] * 8]
-    first = found.records[1:11]
-    assert {(r.stage, r.status) for r in first} == {("search", "infeasible")}
-
-
 def test_what_breaks_a_limit_is_listed_and_not_trained() -> None:
     limits = limits_of(megabytes=0.1)
     found = study(n_trials=20, limits=limits)
@@ -212,17 +185,16 @@ def test_what_breaks_a_limit_is_listed_and_not_trained() -> None:
 
 def test_a_blend_drops_the_lightest_until_it_keeps_the_limits() -> None:
     judge, results = case()
-    free = blend(judge, results)
-    assert len(free.numbers) > 2
+    (free,) = blend(judge, results)
+    assert len(free.weights) > 2
 
     class Half(Limits):
         def shares(self, fitted: object) -> tuple[float, float]:
             return 0.2, 0.5
 
-    found = blend(judge, results, limits=Half())
-    assert found.is_blend
-    assert found.numbers == free.numbers[:2]
-    assert sum(found.weights) == pytest.approx(1)
+    (found,) = blend(judge, results, limits=Half())
+    assert list(found.weights) == list(free.weights)[:2]
+    assert sum(found.weights.values()) == pytest.approx(1)
     assert all(len(weights) <= 2 for weights in found.by_part)
 
 
@@ -236,10 +208,10 @@ def test_partners_leave_a_network_its_place(share: float) -> None:
         def shares(self, fitted: object) -> tuple[float, float]:
             return share, 0.0
 
-    found = blend(judge, results, partners=[4, 5], limits=Shares())
-    assert len(found.numbers) <= int(1 / share)
-    assert set(found.numbers) & {0, 1, 2, 3}
-    assert sum(found.weights) == pytest.approx(1)
+    found = blend(judge, results, partners=[4, 5], limits=Shares())[-1]
+    assert len(found.weights) <= int(1 / share)
+    assert found.weights.keys() & {0, 1, 2, 3}
+    assert sum(found.weights.values()) == pytest.approx(1)
 
 
 # --- both faces -----------------------------------------------------------------------------------
@@ -327,22 +299,8 @@ def test_a_dry_run_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFix
     assert "would take" in capsys.readouterr().err
 
 
-def test_a_search_counts_by_the_budget_that_was_planned() -> None:
-    """What is feasible is the same for a resumed search with a time budget of its own."""
-    frame, y = rows()
-    given = [
-        prepare(Table(frame, y), Request(n_trials=5, time_budget=own, max_artifact_mb=5))
-        for own in (None, 60.0)
-    ]
-    for planned, repeats in ((None, 1), (60.0, 4)):
-        found = [plan_study(own, time_budget=planned).limits.deployment for own in given]
-        assert [len(own.folds) for own in found if own is not None] == [repeats, repeats]
-
-
 def test_other_limits_are_another_search() -> None:
-    dataset = material().dataset
-    plain, limited = (
-        Request(n_trials=1, max_artifact_mb=mb).fingerprint(dataset, ["a", "b"]) for mb in (None, 5)
-    )
-    assert plain != limited
-    assert Request(n_trials=2).fingerprint(dataset, ["a", "b"]) == plain
+    table = Table(*rows())
+    asked = [{"n_trials": 1}, {"n_trials": 2}, {"n_trials": 1, "max_artifact_mb": 5}]
+    plain, longer, limited = (prepare(table, Request(**own)).fingerprint for own in asked)
+    assert plain == longer != limited

@@ -22,12 +22,10 @@ from autoimb.policy import Reserves, SearchPolicy, Sizes
 from autoimb.space.components import COMPONENTS
 from autoimb.space.resampling.component import RESAMPLING
 from autoimb.training.parts import Parts
-from autoimb.training.schedule import plan_schedule
 from tests.support.tables import (
     chosen,
     dataset_of,
     first_round,
-    mixed_table,
     outcome_of,
     strategy_with,
 )
@@ -234,43 +232,3 @@ def test_work_that_does_not_fit_a_trial_is_infeasible_and_says_so():
     assert "times the work that is planned for a trial" in reason
     assert "500,000" in reason
     assert RESAMPLING["random_under"].feasible(replace(table, n_rows=10**8)) is None
-
-
-def rungs(most_checkpoints, operations=1e12):
-    """Where the rungs of a plain network's training end, up to each of the policy's."""
-    dataset = dataset_of(*simulated())
-    folds = plan_folds(dataset.y, random_state=0)
-    plan = make_plan(dataset, folds, random_state=0, operations=operations)
-    plan = replace(plan, effort=replace(plan.effort, most_checkpoints=most_checkpoints))
-    option = COMPONENTS["network"]["mlp"]
-    hyper = option.code(**chosen(option, 0.0, schedule="constant").values)
-    sizes = {"rows": 100, "row_operations": 1.0, "evaluated": 100}
-    return [
-        plan_schedule(hyper, replace(plan, rung=r), **sizes) for r in plan.policy.training.rungs
-    ]
-
-
-def test_a_training_is_as_long_as_its_rung_and_begins_like_those_below():
-    found = rungs(48)
-    assert [one.ends for one in found] == [(3,), (3, 12), (3, 12, 48), (3, 12, 48, 96)]
-    assert {one.unit for one in found} == {48}
-    rates = [[one.rate(step) for step in range(60)] for one in found]
-    assert rates == [rates[0]] * 4
-    assert found[2].at_once.ends == (48,)
-
-
-def test_rungs_that_would_add_no_checkpoint_are_left_out():
-    assert [one.ends for one in rungs(5)] == [(1,), (1, 2), (1, 2, 5), (1, 2, 5, 10)]
-    assert [one.ends for one in rungs(4)] == [(1,), (1,), (1, 4), (1, 4, 8)]
-
-
-def test_what_confirms_is_on_more_folds_where_they_can_be_made_anew():
-    dataset = dataset_of(*mixed_table("binary"))
-    folds = plan_folds(dataset.y, random_state=0)
-    plan = make_plan(dataset, folds, random_state=0, operations=1e9)
-    assert folds.further
-    assert plan.at(4.0, confirm=True) == replace(plan, rung=4.0, repeats=(0, 1, 2, 3))
-    once = replace(plan, folds=replace(folds, further=()))
-    assert once.at(4.0, confirm=True) == replace(once, rung=4.0, repeats=(0,))
-    assert plan.at(0.25) == replace(plan, rung=0.25)
-    assert plan.at(1.0) == plan

@@ -248,7 +248,7 @@ def test_every_segment_steps_at_its_own_rate():
 
 def test_coslog4_has_four_cycles_each_twice_as_long():
     plan = Schedule(
-        (15,), 15, steps=100, batch_size=1, learning_rate=2.0, weight_decay=0.0, kind="coslog4"
+        15, steps=100, batch_size=1, learning_rate=2.0, weight_decay=0.0, kind="coslog4"
     )
     rates = np.array([plan.rate(step) for step in range(1500)])
     ends = np.flatnonzero((rates[1:-1] < rates[:-2]) & (rates[1:-1] <= rates[2:])) + 1

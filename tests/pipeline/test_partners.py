@@ -26,20 +26,18 @@ from autoimb.data.folds import Fold, plan_folds
 from autoimb.data.schema import infer_schema, parse
 from autoimb.errors import (
     ArtifactError,
-    BudgetError,
     DeadlineExceeded,
     InfeasibleError,
     OptionError,
 )
 from autoimb.evaluation import trial
-from autoimb.evaluation.blend import blend
-from autoimb.evaluation.choose import choose
+from autoimb.evaluation.blend import Mixture, blend
 from autoimb.evaluation.outcome import Cut, Failed, Outcome, Scored
+from autoimb.evaluation.task import Task, Trial
 from autoimb.evaluation.workload import (
     MAX_ITERATIONS,
     MIN_ITERATIONS,
     forest_trees,
-    partner_plan,
     tree_iterations,
 )
 from autoimb.partners.fit import (
@@ -60,9 +58,9 @@ from autoimb.randomness import Key, Purpose, stream
 from autoimb.report.build import render
 from autoimb.runs.folder import RunFolder
 from autoimb.search.request import chosen_partners
+from autoimb.search.select import choose
 from autoimb.space.partner import PARTNER, Bagged, Trees
 from autoimb.space.strategy import Strategy, partner
-from autoimb.training.fit import Job
 from tests.support.pipelines import pipeline, table
 from tests.support.studies import complete, evaluate, study, with_columns, without
 from tests.support.tables import (
@@ -70,7 +68,7 @@ from tests.support.tables import (
     dataset_of,
     judge_of,
     mixed_table,
-    parts_of,
+    outcome_of,
     short_plan,
     small_trees,
     strategy_with,
@@ -402,8 +400,8 @@ def test_a_trial_that_time_ends_keeps_what_had_grown(monkeypatch: pytest.MonkeyP
     clock = iter(range(10**6))
     monkeypatch.setattr("time.monotonic", lambda: float(next(clock)))
     strategy = partner("small_trees", costs=False)
-    job = Job(strategy, plan, parts_of(dataset, plan), Deadline(30.0))
-    outcome = trial.evaluate(job, judge_of(dataset, plan))
+    task = Task(dataset, plan, judge_of(dataset, plan))
+    outcome = trial.evaluate(task, Trial(strategy, Deadline(30.0)))
     assert isinstance(outcome, Cut)
     assert outcome.best is not None
 
@@ -428,45 +426,18 @@ def test_of_more_classes_a_forest_has_fewer_trees() -> None:
         forest_trees(replace(dataset, n_classes=21), plan, MANY)
 
 
-@pytest.mark.parametrize("made", [FEW, MANY], ids=["boosted", "bagged"])
-def test_with_time_for_it_trees_grow_on_the_folds_that_confirm(made: Trees | Bagged) -> None:
-    dataset = dataset_of(*mixed_table("binary", 3_200))
-    plan = short_plan(dataset, plan_folds(dataset.y, random_state=0))
-    little = replace(plan, effort=replace(plan.effort, operations=1e9))
-    assert plan.folds.confirming == (1,)
-    assert partner_plan(dataset, plan, made).folds.folds == plan.folds.further[0]
-    assert partner_plan(dataset, little, made).folds is plan.folds
-    few = dataset_of(*mixed_table("binary", 200))  # whose folds join the own ones
-    plan = short_plan(few, plan_folds(few.y, random_state=0))
-    assert plan.folds.confirming == (0, 1, 2, 3)
-    assert partner_plan(few, plan, made).folds.folds == plan.folds.folds
-
-
-@pytest.mark.parametrize(("share", "confirms"), [(0.4, False), (0.75, True)])
-def test_half_the_trees_are_all_of_a_forest_of_three_classes(share: float, confirms: bool) -> None:
-    dataset = dataset_of(*mixed_table("multiclass", 3_200))
-    plan = short_plan(dataset, plan_folds(dataset.y, random_state=0))
-    fresh, endless = replace(plan, folds=plan.folds.repeat(1)), replace(MANY, trees=10**9)
-    a_tree = plan.effort.operations / forest_trees(dataset, fresh, endless)
-    operations = share * MANY.trees * a_tree
-    plan = replace(plan, effort=replace(plan.effort, operations=operations))
-    folds = plan.folds.further[0] if confirms else plan.folds.folds
-    assert partner_plan(dataset, plan, MANY).folds.folds == folds
-
-
 @pytest.mark.parametrize("name", ["small_trees", "forest"])
-def test_trees_on_the_folds_that_confirm_score_every_row_once(name: str) -> None:
+def test_trees_score_every_row_once(name: str) -> None:
     dataset = dataset_of(*mixed_table("binary", 3_200))
     plan = short_plan(dataset, plan_folds(dataset.y, random_state=0))
-    job = Job(partner(name, costs=False), plan, parts_of(dataset, plan))
-    outcome = trial.evaluate(job, judge_of(dataset, plan))
+    outcome = outcome_of(partner(name, costs=False), dataset, plan)
     assert isinstance(outcome, Scored)
     assert outcome.fitted is not None
-    assert len(outcome.fitted.trees) == len(plan.folds.further[0]) == 8
+    assert len(outcome.fitted.trees) == len(plan.folds.folds)
     assert outcome.oof.min() > 0  # no row was left out
     raw = outcome.oof if outcome.finishing is None else outcome.finishing.raw
     columns = dataset.columns
-    for own, fold in zip(outcome.fitted.trees, plan.folds.further[0]):
+    for own, fold in zip(outcome.fitted.trees, plan.folds.folds):
         np.testing.assert_allclose(own.predictor()(columns.take(fold.score)), raw[fold.score])
 
 
@@ -690,25 +661,25 @@ def _case(
     return judge, results | {9: _result(judge, partner_noise, 9)}
 
 
+def utility(judge: Judge, results: dict[int, Scored], mixture: Mixture) -> float:
+    return judge.utility((mixture.proba, mixture.labels(judge, results)))
+
+
 @pytest.mark.parametrize("metric", ["average_precision", "f1"])
 def test_networks_keep_a_fifth_however_much_better_trees_are(metric: str) -> None:
     judge, results = _case(0.1, metric)
-    found = blend(judge, results, partners=[9])
-    weights = dict(zip(found.numbers, found.weights))
-    assert weights[9] == pytest.approx(0.8)
-    assert found.partner_share == pytest.approx(0.8)
-    assert sum(found.weights) == pytest.approx(1)
-    assert len(weights) > 1
-    assert found.networks is not None
-    assert 9 not in found.networks.numbers
-    assert found.score.utility > found.networks.score.utility
-    assert found.score.to_json() == judge.score(found.proba, found.labels).to_json()
+    networks, found = blend(judge, results, partners=[9])
+    assert found.weights[9] == pytest.approx(0.8)
+    assert sum(found.weights.values()) == pytest.approx(1)
+    assert len(found.weights) > 1
+    assert 9 not in networks.weights
+    assert utility(judge, results, found) > utility(judge, results, networks)
     np.testing.assert_allclose(found.proba.sum(axis=1), 1)
 
 
 def test_the_weights_that_score_a_blend_keep_the_networks_share() -> None:
     judge, results = _case(0.1)
-    found = blend(judge, results, partners=[9])
+    found = blend(judge, results, partners=[9])[-1]
     networks = np.stack([results[n].oof for n in range(4)])
     rest = found.proba - 0.8 * results[9].oof
     for _, use in judge.parts:  # what is left of each part is a mixture of networks
@@ -719,12 +690,10 @@ def test_the_weights_that_score_a_blend_keep_the_networks_share() -> None:
 
 def test_trees_that_bring_nothing_are_left_out() -> None:
     judge, results = _case(20.0)
-    found = blend(judge, results, partners=[9])
-    alone = blend(judge, {n: one for n, one in results.items() if n != 9})
-    assert (found.numbers, found.weights) == (alone.numbers, alone.weights)
+    (found,) = blend(judge, results, partners=[9])
+    (alone,) = blend(judge, {n: one for n, one in results.items() if n != 9})
+    assert found.weights == alone.weights
     np.testing.assert_array_equal(found.proba, alone.proba)
-    assert found.networks is None
-    assert found.partner_share == 0
 
 
 @pytest.mark.parametrize("metric", ["average_precision", "f1"])
@@ -732,20 +701,15 @@ def test_trees_that_bring_nothing_are_left_out() -> None:
 def test_few_rare_rows_give_trees_half_whatever_they_say(metric: str, noise: float) -> None:
     judge, results = _case(noise, metric, rows=500)
     results |= {8: _result(judge, noise, 8)}
-    alone = blend(judge, {n: one for n, one in results.items() if n < 8})
-    found = blend(judge, results, partners=[8, 9], deadline=Deadline.after(0.0))
+    (alone,) = blend(judge, {n: one for n, one in results.items() if n < 8})
+    networks, found = blend(judge, results, partners=[8, 9], deadline=Deadline.after(0.0))
     assert np.bincount(judge.y).min() < DEFAULT_POLICY.sizes.few_rare_rows
-    assert found.is_blend
-    assert found.partner_share == 0.5
-    weights = dict(zip(found.numbers, found.weights))
-    assert (weights[8], weights[9]) == (0.25, 0.25)
-    assert sum(weights.values()) == pytest.approx(1)
-    assert found.networks is not None
+    assert (found.weights[8], found.weights[9]) == (0.25, 0.25)
+    assert sum(found.weights.values()) == pytest.approx(1)
     partners = (results[8].oof + results[9].oof) / 2
-    np.testing.assert_allclose(found.proba, (found.networks.proba + partners) / 2)
-    assert found.score.to_json() == judge.score(found.proba, found.labels).to_json()
-    unhurried = blend(judge, results, partners=[8, 9])
-    assert unhurried.networks.weights == alone.weights
+    np.testing.assert_allclose(found.proba, (networks.proba + partners) / 2)
+    networks, unhurried = blend(judge, results, partners=[8, 9])
+    assert networks.weights == alone.weights
     for part, (_, use) in enumerate(judge.parts):
         np.testing.assert_allclose(unhurried.view(results, part)[use], unhurried.proba[use])
 
@@ -756,30 +720,22 @@ def test_half_is_of_the_trees_that_keep_the_limits_with_the_networks() -> None:
     limits = SimpleNamespace(shares=lambda fitted: np.array([share[id(fitted)]]))
     share = {id(one.fitted): 0.01 for one in results.values()}
     share[id(results[8].fitted)] = 2.0
-    found = blend(judge, results, partners=[8, 9], limits=limits)
-    assert dict(zip(found.numbers, found.weights))[9] == 0.5
+    assert blend(judge, results, partners=[8, 9], limits=limits)[-1].weights[9] == 0.5
     share[id(results[9].fitted)] = 2.0
-    found = blend(judge, results, partners=[8, 9], limits=limits)
-    assert found.networks is None
-    assert not {8, 9}.intersection(found.numbers)
+    (found,) = blend(judge, results, partners=[8, 9], limits=limits)
+    assert not {8, 9}.intersection(found.weights)
 
 
-def test_trees_alone_are_no_result() -> None:
+def test_trees_need_a_network_beside_them() -> None:
     judge, results = _case(0.1)
-    with pytest.raises(BudgetError):
-        blend(judge, {9: results[9]}, partners=[9])
-    found = blend(judge, {0: results[0], 9: results[9]}, partners=[9])
-    assert dict(zip(found.numbers, found.weights)) == pytest.approx({9: 0.8, 0: 0.2})
+    _, found = blend(judge, {0: results[0], 9: results[9]}, partners=[9])
+    assert found.weights == pytest.approx({9: 0.8, 0: 0.2})
 
 
-def test_the_verdict_is_of_networks_alone() -> None:
+def test_the_single_strategy_is_a_network() -> None:
     judge, results = _case(0.1)
     strategies = {n: strategy_with() for n in range(4)} | {9: partner("small_trees", costs=False)}
-    found = choose(judge, strategies, results, random_state=0, deadline=Deadline())
-    assert found.single != 9
-    assert found.is_control
-    assert "trees have 80% of the weight" in found.sentence
-    assert "0." not in found.sentence  # the result has one score, which is reported elsewhere
+    assert choose(judge, strategies, results) != 9
 
 
 def test_a_partner_is_neither_control_nor_method() -> None:
@@ -828,8 +784,8 @@ def test_where_every_network_fails_there_is_nothing() -> None:
     assert found.results == {}
 
 
-def only_partners(job: Job, judge: Judge) -> Outcome:
-    return evaluate(job, judge) if job.strategy.is_partner else Failed("no network")
+def only_partners(task: Task, trial: Trial) -> Outcome:
+    return evaluate(task, trial) if trial.strategy.is_partner else Failed("no network")
 
 
 def test_no_sampler_sees_them(tmp_path: Path) -> None:
@@ -862,10 +818,10 @@ def test_one_that_was_cut_off_is_begun_once_more(tmp_path: Path) -> None:
         assert [record.status for record in own] == ["killed"] * min(attempt + 1, 2)
 
 
-def killing(job: Job, judge: Judge) -> Outcome:
-    if job.strategy.is_partner:
+def killing(task: Task, trial: Trial) -> Outcome:
+    if trial.strategy.is_partner:
         raise KeyboardInterrupt
-    return complete(job.strategy, job.data.dataset)
+    return complete(trial.strategy, task.dataset)
 
 
 # --- the faces ------------------------------------------------------------------------------------

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from autoimb.assessment.calibration import Calibrator
 from autoimb.assessment.crossfit import stratified_groups
 from autoimb.assessment.decision.rule import DecisionRule
 from autoimb.assessment.duels import Gain
@@ -18,22 +17,20 @@ from autoimb.assessment.uncertainty import Reported
 from autoimb.assessment.verdict import Duel, verdict
 from autoimb.budget import Deadline
 from autoimb.data.folds import Fold, FoldPlan
-from autoimb.evaluation.blend import Blend
-from autoimb.evaluation.choose import Winner
-from autoimb.evaluation.outcome import Failed, Infeasible, Pruned, Scored
+from autoimb.evaluation.outcome import Failed, Infeasible, Scored
+from autoimb.evaluation.task import Task
 from autoimb.report import curves
 from autoimb.report.against import Standing
 from autoimb.report.build import Facts, render
 from autoimb.report.facts import STANDARD_METRICS, build_facts, leaderboard
 from autoimb.report.formats import rule_in_words
 from autoimb.runs.record import TrialRecord
-from autoimb.search.prepare import Planned
 from autoimb.search.search import SearchResult
+from autoimb.search.select import Selection
 from autoimb.search.study import StudyResult
 from autoimb.space.components import COMPONENTS, CONTROL
 from autoimb.space.option import Choice, Float, Int
 from autoimb.space.strategy import Strategy
-from autoimb.training.parts import Parts
 from tests.support.tables import dataset_of, short_plan
 
 N, SCORED = 1300, 1200
@@ -82,11 +79,11 @@ def _study(metric_name="average_precision", n_classes=2):
         labels = judge.labels(proba)
         kept = labels if metric.kind == "label" else None
         result = Scored(judge.score(proba, labels), proba, labels=kept, seconds=1.5)
-        records.append(TrialRecord.of(number, result, stage="search", strategy=strategy))
+        records.append(TrialRecord(number, "search", strategy).ended(result))
         results[number] = result
-    for outcome in (Failed("boom"), Pruned(""), Infeasible("too few rows")):
+    for outcome in (Failed("boom"), Infeasible("too few rows")):
         strategy = _strategy(resampling="smote")
-        records.append(TrialRecord.of(len(records), outcome, stage="method", strategy=strategy))
+        records.append(TrialRecord(len(records), "search", strategy).ended(outcome))
     profile = SimpleNamespace(
         n_rows=N,
         class_counts=tuple(np.bincount(y).tolist()),
@@ -98,29 +95,25 @@ def _study(metric_name="average_precision", n_classes=2):
         notices=("x has gaps.",),
     )
     request = {"target": "churn", "metric": metric.name, "data": "table", "time_budget": 60.0}
-    prepared = SimpleNamespace(
-        dataset=dataset,
-        metric=metric,
+    preparation = SimpleNamespace(
+        task=Task(dataset, plan, judge),
         profile=profile,
         request=SimpleNamespace(to_json=lambda: request),
         notices=("x has gaps.", "d was read as a date."),
     )
-    return Planned(prepared, plan, judge), StudyResult(
-        tuple(records), results, False, Parts(prepared.dataset, plan.folds, seed=plan.seed)
-    )
+    return preparation, StudyResult(tuple(records), results, "")
 
 
+RULE = DecisionRule("offsets", (0.0, 1.5), name="tuned for f1")
 UNLIMITED = dict.fromkeys(("counted_seconds", "counted_bytes", "max_seconds", "max_bytes"), None)
 
 
-def _found(planned, study, numbers=(3,)):
+def _found(preparation, study, numbers=(3,), rule=RULE):
     """What a search of these trials that chose those numbers would give."""
-    weights = tuple(1 / len(numbers) for _ in numbers)
-    proba = sum(w * study.results[n].oof for n, w in zip(numbers, weights))
-    labels = planned.judge.labels(proba)
-    score = planned.judge.score(proba, labels)
-    blend = Blend(numbers, weights, proba, labels, score, is_blend=len(numbers) > 1)
-    rule = DecisionRule("offsets", (0.0, 1.5), name="tuned for f1")
+    task = preparation.task
+    proba = sum(study.results[n].oof for n in numbers) / len(numbers)
+    labels = task.judge.labels(proba)
+    score = task.judge.score(proba, labels)
     power = Duel(
         *("class_weight", "power", "power(tau=0.5)"),
         control=0.3,
@@ -130,20 +123,19 @@ def _found(planned, study, numbers=(3,)):
     duels = [power, Duel("loss", "focal", "focal", "the time ended before its turn")]
     value = score.value - 0.02
     reported = Reported(value, 0.03, value - 0.06, value + 0.06, score.value, 0.02, 200, True)
-    folds = planned.plan.folds
-    encoders = Parts(planned.prepared.dataset, folds, seed=0).encoders(len(folds.folds))
     return SearchResult(
-        pipeline=SimpleNamespace(encoders=encoders),
-        planned=planned,
+        preparation=preparation,
         study=study,
-        winner=Winner(
-            numbers[0],
-            blend,
-            rule,
+        selection=Selection(
+            single=numbers[0],
             is_control=False,
-            calibrator=Calibrator.identity(proba.shape[1]),
-            deployed=proba,
+            weights=dict.fromkeys(numbers, 1 / len(numbers)),
+            partner_share=0.0,
+            proba=proba,
+            labels=labels,
+            networks=None,
             reported=reported,
+            pipeline=SimpleNamespace(rule=rule, positive=task.dataset.positive),
         ),
         verdict=verdict(duels, metric="average precision"),
         timing={"searching": 2},
@@ -160,7 +152,7 @@ def case():
 def test_the_asked_metric_comes_first_and_all_contenders_have_all(case):
     found, facts = case
     metrics = list(dict.fromkeys(row["metric"] for row in facts.scores))
-    assert metrics[0] == found.planned.judge.metric.name
+    assert metrics[0] == found.preparation.task.judge.metric.name
     assert set(metrics) == set(STANDARD_METRICS)
     names = {"winner", "none", "prior", "logistic regression", "balanced random forest"}
     assert {(r["name"], r["metric"]) for r in facts.scores} == {
@@ -175,17 +167,17 @@ def test_the_asked_metric_comes_first_and_all_contenders_have_all(case):
 def test_what_was_chosen_keeps_its_difference_from_the_winner(case):
     """The correction for the choice moves the best control as far as the winner."""
     found, facts = case
-    judge, results = found.planned.judge, found.study.results
-    rare_rows = found.planned.plan.policy.result.rare_rows_per_group
+    judge, results = found.preparation.task.judge, found.study.results
+    rare_rows = found.preparation.task.plan.policy.result.rare_rows_per_group
     scores = {row["name"]: row for row in facts.scores[:5]}
     control = max((results[n] for n in (0, 1)), key=lambda result: result.score.value)
-    winner = (found.winner.blend.proba, found.winner.blend.labels)
+    winner = (found.selection.proba, found.selection.labels)
     raw = [
         judge.reported_score(own, rare_rows).value
         for own in ((control.oof, judge.labels(control.oof)), winner)
     ]
     gap = scores["none"]["value"] - scores["winner"]["value"]
-    assert scores["winner"]["value"] == found.winner.reported.value
+    assert scores["winner"]["value"] == found.selection.reported.value
     assert gap == pytest.approx(raw[0] - raw[1])
 
 
@@ -227,12 +219,12 @@ def test_an_expired_deadline_leaves_the_reference_out(case):
 
 def test_references_are_compared_with_the_reported_score_on_its_rows(case):
     found, facts = case
-    blend, judge = found.winner.blend, found.planned.judge
+    proba, judge = found.selection.proba, found.preparation.task.judge
     prior = np.tile(np.bincount(judge.y) / SCORED, (SCORED, 1))
-    winner = (blend.proba, judge.labels(blend.proba))
+    winner = (proba, judge.labels(proba))
     (row,) = (row for row in facts.references if row["name"] == "prior")
     rate = np.bincount(judge.y)[1] / SCORED
-    assert row["difference"] == pytest.approx(rate - found.winner.reported.value)
+    assert row["difference"] == pytest.approx(rate - found.selection.reported.value)
     assert row["error"] == pytest.approx(judge.compare((prior, judge.labels(prior)), winner)[1])
     assert row["difference"] < 0
 
@@ -240,14 +232,12 @@ def test_references_are_compared_with_the_reported_score_on_its_rows(case):
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_a_reference_that_is_ahead_is_said_first(n_classes):
     """A column that gives the class away makes the plain models better than the result."""
-    planned, study = _study(n_classes=n_classes)
-    y = planned.prepared.dataset.y
+    preparation, study = _study(n_classes=n_classes)
+    y = preparation.task.dataset.y
     frame = pd.DataFrame({"leak": y + np.random.default_rng(1).normal(0, 0.2, N)})
     dataset = replace(dataset_of(frame, y), positive=n_classes - 1)
-    prepared = SimpleNamespace(**vars(planned.prepared) | {"dataset": dataset})
-    found = _found(replace(planned, prepared=prepared), study)
-    winner = replace(found.winner, rule=DecisionRule())
-    facts = build_facts(replace(found, winner=winner))
+    preparation.task = replace(preparation.task, dataset=dataset)
+    facts = build_facts(_found(preparation, study, rule=DecisionRule()))
     assert "Better than the result in average precision" in facts.verdict
     assert "logistic regression (by 0." in facts.verdict
     assert [row["code"] for row in facts.checks] == ["AIMB007"]
@@ -261,16 +251,16 @@ def test_the_leaderboard_is_sorted_and_complete(case):
     assert len(facts.leaderboard) == len(found.records)
     complete = [row["score"] for row in facts.leaderboard[:4]]
     assert complete == sorted(complete, reverse=True)
-    assert [row["status"] for row in facts.leaderboard[4:]] == ["failed", "pruned", "infeasible"]
-    reported = dict.fromkeys(found.winner.blend.numbers, found.best_score.value)
+    assert [row["status"] for row in facts.leaderboard[4:]] == ["failed", "infeasible"]
+    reported = {3: found.selection.reported.value}
     assert facts.leaderboard == leaderboard(reversed(found.records), reported=reported)
 
 
-def test_failures_have_reasons_and_pruned_trials_are_none(case):
+def test_failures_have_reasons(case):
     _, facts = case
     assert [(row["trial"], row["status"], row["reason"]) for row in facts.failures] == [
         (4, "failed", "boom"),
-        (6, "infeasible", "too few rows"),
+        (5, "infeasible", "too few rows"),
     ]
 
 
@@ -278,14 +268,14 @@ def test_only_scored_rows_count(case):
     found, facts = case
     matrix = np.array(facts.confusion["matrix"])
     assert matrix.sum() == SCORED == facts.plan["rows_scored"]
-    assert matrix.sum(axis=1).tolist() == np.bincount(found.planned.judge.y).tolist()
+    assert matrix.sum(axis=1).tolist() == np.bincount(found.preparation.task.judge.y).tolist()
 
 
 def test_rows_never_scored_change_nothing_but_the_profile():
     """Turning the labels of rows outside the folds leaves every number as it was."""
     found = _found(*_study())
     before = build_facts(found)
-    y = found.planned.prepared.dataset.y
+    y = found.preparation.task.dataset.y
     y[SCORED:] = 1 - y[SCORED:]
     after = build_facts(found)
     assert replace(after, created="").to_json() == replace(before, created="").to_json()
@@ -313,9 +303,8 @@ def test_facts_become_a_report(case):
 @pytest.mark.slow
 @pytest.mark.parametrize("metric", ["f1", "balanced_accuracy", "log_loss"])
 def test_several_classes(metric):
-    found = _found(*_study(metric, n_classes=3))
     rule = DecisionRule("offsets", (0.0, 0.5, 1.0), name="tuned")
-    facts = build_facts(replace(found, winner=replace(found.winner, rule=rule)))
+    facts = build_facts(_found(*_study(metric, n_classes=3), rule=rule))
     assert len(facts.confusion["matrix"]) == 3
     assert facts.profile["positive"] == "yes"
     assert "yes × 2.72" in facts.winner["rule"]
@@ -325,13 +314,14 @@ def test_several_classes(metric):
 
 
 def test_interruption_and_costs_are_said():
-    planned, study = _study()
-    planned = replace(
-        planned,
-        plan=replace(planned.plan, class_costs=(1.0, 1.0)),
-        judge=replace(planned.judge, costs=((0.0, 1.0), (5.0, 0.0))),
+    preparation, study = _study()
+    task = preparation.task
+    preparation.task = replace(
+        task,
+        plan=replace(task.plan, class_costs=(1.0, 1.0)),
+        judge=replace(task.judge, costs=((0.0, 1.0), (5.0, 0.0))),
     )
-    facts = build_facts(_found(planned, replace(study, interrupted="the user")))
+    facts = build_facts(_found(preparation, replace(study, interrupted="the user")))
     assert any("weighted" in notice for notice in facts.notices)
     assert any("interrupted" in notice for notice in facts.notices)
 
@@ -374,11 +364,12 @@ def test_reliability_bins_hold_equal_expectations():
 
 def test_the_winner_has_the_reported_score_alone(case):
     found, facts = case
-    raw = found.winner.blend.score.value
-    assert facts.reported["value"] == found.best_score.value < facts.reported["raw"] == raw
+    reported = found.selection.reported
+    raw = reported.raw
+    assert facts.reported["value"] == reported.value < facts.reported["raw"] == raw
     assert "by one network each" in facts.reported["averaging"]
     rows = {row["trial"]: row["reported"] for row in facts.leaderboard}
-    assert rows.pop(3) == found.best_score.value
+    assert rows.pop(3) == reported.value
     assert set(rows.values()) == {None}
     page = render(facts)
     interval = "(95 % interval {low:.3f} to {high:.3f})".format_map(facts.reported)
@@ -390,17 +381,8 @@ def test_the_winner_has_the_reported_score_alone(case):
     )
 
 
-def test_what_the_mean_of_several_networks_gains_is_said():
-    planned, study = _study()
-    score = replace(study.results[3].score, gain_of_mean=0.0125)
-    results = dict(study.results) | {3: replace(study.results[3], score=score)}
-    facts = build_facts(_found(planned, replace(study, results=results)))
-    assert "gains +0.0125 over one" in facts.reported["averaging"]
-    assert "is not known and not included" in facts.reported["averaging"]
-
-
 def test_what_the_mean_of_all_networks_gains_is_said_where_it_is_in_the_score():
     found = _found(*_study())
-    reported = replace(found.winner.reported, gain_of_mean=0.0071)
-    facts = build_facts(replace(found, winner=replace(found.winner, reported=reported)))
+    reported = replace(found.selection.reported, gain_of_mean=0.0071)
+    facts = build_facts(replace(found, selection=replace(found.selection, reported=reported)))
     assert "estimated to gain (+0.0071) is included" in facts.reported["averaging"]

@@ -48,7 +48,6 @@ SCORES = {
 }
 ENDED = {
     "infeasible": (3, "Cleaning 16,000 rows would take about 70 s of the 54 s that are left."),
-    "pruned": (9, "below the best by more than two paired errors after epoch 6"),
     "failed": (1, "the loss was not finite in epoch 2"),
 }
 
@@ -68,7 +67,6 @@ def _trial(number, score, place=0, *, status="complete", reason=""):
         "error": None if score is None else 0.0118 + 0.0004 * (number % 5),
         "seconds": 3.1 + 1.7 * (number % 7),
         "stage": "search",
-        "rung": 1.0,
         "strategy": METHODS[place],
         "reason": reason,
         **CONTROL,
@@ -279,7 +277,7 @@ def test_everything_is_said(text):
         "+0.0167 +0.0085 to +0.0249",
         "logit_adjusted(tau=0.5): helps, said in a sentence.",
         "infeasible",
-        "44 strategies: 31 complete, 3 infeasible, 9 pruned, 1 failed",
+        "35 strategies: 31 complete, 3 infeasible, 1 failed",
         "the loss was not finite in epoch 2",
         "4 min 06 s",
         "torch 2.13.0",
@@ -323,7 +321,7 @@ def test_figures_and_tables_are_named(page):
 
 def _poisoned(value):
     """Replace every text by a hostile one, but keep the words that steer the page."""
-    steering = {"complete", "pruned", "failed", "infeasible", "winner", "none"}
+    steering = {"complete", "failed", "infeasible", "winner", "none"}
     if isinstance(value, dict):
         return {key: _poisoned(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -14,8 +14,8 @@ STRAY = ("pebble", "struct", "socket", "signal", "selectors", "joblib", "multipr
 METRIC = """
 from tests.support import studies
 
-def evaluate(job, judge):
-    return studies.evaluate(job, judge)
+def evaluate(task, trial):
+    return studies.evaluate(task, trial)
 """
 SEARCH = """
 from tests.support import studies

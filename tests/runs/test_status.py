@@ -18,8 +18,8 @@ from autoimb.errors import RunError
 from autoimb.runs.folder import RunFolder
 from autoimb.runs.status import Pace, RunStatus
 from autoimb.runtime.progress import Event
-from autoimb.search.parameters import read_request
 from autoimb.search.prepare import Table, prepare
+from autoimb.search.request import read_request
 from autoimb.search.search import search
 from tests.support.pipelines import table
 from tests.support.studies import FINGERPRINT, study

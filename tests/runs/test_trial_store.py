@@ -22,7 +22,7 @@ from autoimb.cli import main
 from autoimb.errors import RunError
 from autoimb.evaluation.outcome import Failed
 from autoimb.runs.folder import RunFolder
-from autoimb.runs.record import StoredTrial, TrialRecord
+from autoimb.runs.record import TrialRecord
 from autoimb.runs.store import TrialStore
 from autoimb.search.sampler import as_trial
 from autoimb.space.draw import Space, draw
@@ -59,12 +59,13 @@ def run(searched, tmp_path):
 
 def ended(number, **scored):
     result = replace(complete(STRATEGY, material().dataset), **scored)
-    record = TrialRecord.of(number, result, stage="method", strategy=STRATEGY)
-    return StoredTrial(record, result, {"network": "tabm", "x": 0.5}, ("network.3",))
+    params = {"network": "tabm", "x": 0.5}
+    record = TrialRecord(number, "network", STRATEGY, plan="network.3", params=params)
+    return record.ended(result), result
 
 
 def running(number):
-    return StoredTrial(replace(ended(number).record, status="running", score=None))
+    return replace(ended(number)[0], status="running", score=None)
 
 
 def change(path, statement, *values):
@@ -82,53 +83,52 @@ def resumed(run, n_trials=4):
 
 
 def test_trials_come_back_as_they_were(store):
-    trial = ended(3)
-    store.save(trial)
-    assert store.records() == (trial.record,)
-    (stored,) = store.load()
-    assert (stored.record, stored.params, stored.plans) == (trial.record, trial.params, trial.plans)
-    np.testing.assert_array_equal(stored.result.oof, trial.result.oof)
-    assert stored.result.score == trial.result.score
-    assert stored.result.trace == trial.result.trace
-    assert stored.result.seconds == trial.result.seconds
-    state = stored.result.fitted.packs[0].state
-    for name, array in trial.result.fitted.packs[0].state.items():
+    record, result = ended(3)
+    store.save(record, result)
+    assert store.records() == (record,)
+    ((stored, stored_result),) = store.load()
+    assert stored == record
+    np.testing.assert_array_equal(stored_result.oof, result.oof)
+    assert stored_result.score == result.score
+    assert stored_result.seconds == result.seconds
+    state = stored_result.fitted.packs[0].state
+    for name, array in result.fitted.packs[0].state.items():
         np.testing.assert_array_equal(state[name], array)
     store.drop_networks([3])
-    assert store.load()[0].result.fitted is None
+    assert store.load()[0][1].fitted is None
 
 
 def test_how_a_trial_was_finished_comes_back(store):
-    oof = ended(3).result.oof
+    oof = ended(3)[1].oof
     calibrators = (Calibrator(0.5, (0.0, 1.0)), Calibrator(2.0, (1.0, 0.0)))
     for class_costs in (None, (1.0, 2.0)):
-        trial = ended(3, finishing=Finishing(oof, calibrators, class_costs))
-        store.save(trial)
-        stored = store.load()[0].result
+        record, result = ended(3, finishing=Finishing(oof, calibrators, class_costs))
+        store.save(record, result)
+        stored = store.load()[0][1]
         for part in (0, 1):
-            np.testing.assert_array_equal(stored.view(part), trial.result.view(part))
+            np.testing.assert_array_equal(stored.view(part), result.view(part))
 
 
 def test_a_trial_without_a_score_comes_back(store):
-    record = TrialRecord.of(0, Failed("why"), stage="search", strategy=STRATEGY)
+    record = TrialRecord(0, "search", STRATEGY).ended(Failed("why"))
     assert (record.status, record.reason, record.score) == ("failed", "why", None)
-    store.save(StoredTrial(record))
-    assert store.load() == [StoredTrial(record)]
+    store.save(record)
+    assert store.load() == [(record, None)]
 
 
 def test_a_running_trial_has_no_record_until_it_ends(store):
     store.save(running(0))
     assert store.records() == ()
     assert store.end_times() == {}
-    assert [trial.record.status for trial in store.load()] == ["running"]
-    store.save(ended(0))
+    assert [record.status for record, _ in store.load()] == ["running"]
+    store.save(*ended(0))
     assert [record.status for record in store.records()] == ["complete"]
 
 
 def test_trials_end_one_after_the_other_also_where_the_clock_is_set_back(store, monkeypatch):
     for number, moment in ((1, 100.0), (0, 50.0), (2, 50.0), (3, 200.0)):
         monkeypatch.setattr("time.time", lambda moment=moment: moment)
-        store.save(ended(number))
+        store.save(*ended(number))
     ends = store.end_times()
     assert sorted(ends, key=ends.get) == [1, 0, 2, 3]
     assert ends[3] == 200.0
@@ -153,9 +153,10 @@ def test_the_search_is_an_optuna_study(searched):
 
 def test_trials_that_the_optuna_study_lacks_are_added_once_in_the_order_of_their_ends(store):
     trials = {}
-    for number, trial in ((1, ended(1)), (0, ended(0)), (3, running(3)), (2, ended(2))):
-        store.save(trial)
-        trials[number] = as_trial(trial.record, None)
+    for record in (ended(1)[0], ended(0)[0], running(3), ended(2)[0]):
+        store.save(record)
+        number = record.number
+        trials[number] = as_trial(replace(record, params={}), {})
         if number == 0:
             store.publish(trials)
     for _ in range(2):
@@ -169,8 +170,8 @@ def test_any_name_of_a_folder_will_do(tmp_path, name):
     path.mkdir()
     store = TrialStore(path / "study.db", FINGERPRINT)
     store.create()
-    store.save(ended(0))
-    store.publish({0: as_trial(ended(0).record, None)})
+    store.save(*ended(0))
+    store.publish({0: as_trial(replace(ended(0)[0], params={}), {})})
     assert [file.name for file in path.iterdir()] == ["study.db"]
 
 
@@ -291,13 +292,13 @@ def replace_by_other_search(path):
     path.unlink()
     other = TrialStore(path, "f" * 16)
     other.create()
-    other.save(ended(0))
+    other.save(*ended(0))
 
 
 def forge_record(path):
     store = RunFolder.view(path.parent).store
-    trial = store.load()[1]
-    store.save(replace(trial, record=replace(trial.record, seconds="much")))
+    record, result = store.load()[1]
+    store.save(replace(record, seconds="much"), result)
 
 
 OTHER_TABLE = "does not hold the trials of an autoimb search"
@@ -339,7 +340,7 @@ def test_one_bit_never_changes_what_is_read(searched, tmp_path):
     """Wherever it is: either the file is refused or all trials are as they were."""
     path, records = searched
     whole, chance, n_refused = (path / "study.db").read_bytes(), random.Random(0), 0
-    before = {t.record.number: t for t in TrialStore(path / "study.db", FINGERPRINT).load()}
+    before = {t.number: r for t, r in TrialStore(path / "study.db", FINGERPRINT).load()}
     at, _ = page_of(path / "study.db", "autoimb_trials")
     places = [*range(100), *range(at, at + 64), *(chance.randrange(len(whole)) for _ in range(100))]
     for place in places:
@@ -353,11 +354,9 @@ def test_one_bit_never_changes_what_is_read(searched, tmp_path):
         except RunError:
             n_refused += 1
             continue
-        assert [trial.record for trial in after] == list(records)
-        for trial in after:
-            same = before[trial.record.number]
-            assert (trial.params, trial.plans) == (same.params, same.plans)
-            np.testing.assert_array_equal(trial.result.oof, same.result.oof)
+        assert [record for record, _ in after] == list(records)
+        for record, result in after:
+            np.testing.assert_array_equal(result.oof, before[record.number].oof)
     assert n_refused > 50
 
 
@@ -405,7 +404,7 @@ def test_a_journal_that_names_another_file_is_refused(run, capsys, tmp_path):
 
 
 def test_a_full_disk_is_an_error_of_the_system_and_tears_nothing(store, monkeypatch):
-    store.save(ended(0))
+    store.save(*ended(0))
     connect = TrialStore._connect
 
     def full(self, mode="rw"):
@@ -416,12 +415,12 @@ def test_a_full_disk_is_an_error_of_the_system_and_tears_nothing(store, monkeypa
     with monkeypatch.context() as patch:
         patch.setattr(TrialStore, "_connect", full)
         with pytest.raises(OSError, match="No space left") as caught:
-            store.save(ended(1, oof=np.full((10_000, 2), 0.5)))
+            store.save(*ended(1, oof=np.full((10_000, 2), 0.5)))
         assert caught.value.errno == errno.ENOSPC
         assert caught.value.filename == str(store.path)
         with pytest.raises(OSError, match="No space left"):
-            store.publish({0: as_trial(ended(0).record, None)})
-    assert [trial.record.number for trial in store.load()] == [0]
+            store.publish({0: as_trial(replace(ended(0)[0], params={}), {})})
+    assert [record.number for record, _ in store.load()] == [0]
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write")

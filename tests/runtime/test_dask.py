@@ -24,12 +24,12 @@ from autoimb.budget import Deadline
 from autoimb.cli import main
 from autoimb.errors import OptionError, RunError
 from autoimb.evaluation.outcome import Cut, Failed, Scored
+from autoimb.evaluation.task import Trial
 from autoimb.evaluation.workload import trial_operations
 from autoimb.policy import DEFAULT_POLICY
 from autoimb.runtime.batches import Synchronous
 from autoimb.runtime.dask import Dask, backend_for
 from autoimb.runtime.pool import LOCAL, Resources
-from autoimb.runtime.worker import Assignment
 from autoimb.search.search import TRIAL_SHARE
 from autoimb.space.resampling.component import NEIGHBOURS
 from reports.benchmarks.engines.clusters import ENVIRONMENT, cluster
@@ -67,7 +67,7 @@ def started_runner(client, evaluate, n_jobs=2):
     """Start a runner as a search does."""
     found = Dask(client)
     found.workers(n_jobs)
-    return found.runner(work(evaluate), Resources(n_jobs=n_jobs, killable=True))
+    return found.runner(*work(evaluate), Resources(n_jobs=n_jobs, killable=True))
 
 
 def pids(client):
@@ -75,25 +75,25 @@ def pids(client):
     return client.run(os.getpid)
 
 
-def by_network(job, judge):
+def by_network(task, trial):
     """Die, score the strategy, or work until the deadline, by the width of the network."""
     deeds = dict(zip(WIDTHS, (die, studies.evaluate, work_on)))
-    return deeds[job.strategy.network.values["width"]](job, judge)
+    return deeds[trial.strategy.network.values["width"]](task, trial)
 
 
-def die(job, judge):
+def die(task, trial):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def work_on(job, judge):
+def work_on(task, trial):
     while True:
-        job.deadline.check()
+        trial.deadline.check()
         time.sleep(0.05)
 
 
-def busy(job, judge):
+def busy(task, trial):
     """Leave the encoder of the first fold, and say which process has it."""
-    job.data.encoder(0)
+    task.parts.encoder(0)
     return Failed(str(os.getpid()))
 
 
@@ -114,7 +114,7 @@ def test_a_search_that_ends_leaves_nothing_behind(client):
     client.run(import_module, __name__)  # an import while the work arrives may keep its frames
     runner = started_runner(client, by_network)
     *_, endless = strategies(3)
-    runner.submit(0, Assignment(endless, Deadline.after(3.0)))
+    runner.submit(0, Trial(endless, Deadline.after(3.0)))
     runner.collect(1.0)
     runner.close()
     del runner
@@ -163,15 +163,15 @@ def test_a_worker_killed_in_mid_trial_costs_nothing_but_time(client):
 def test_a_trial_ends_itself_at_its_deadline_and_the_worker_goes_on(client, runner):
     before = pids(client)
     _, good, endless = strategies(3)
-    runner.submit(0, Assignment(good, FOREVER))
-    runner.submit(1, Assignment(endless, Deadline.after(2.0)))
+    runner.submit(0, Trial(good, FOREVER))
+    runner.submit(1, Trial(endless, Deadline.after(2.0)))
     assert (sorted(runner.running), runner.idle) == ([0, 1], 0)
     outcomes = gather(runner, 2)
     assert isinstance(outcomes[0], Scored)
     assert isinstance(outcomes[1], Cut)
     assert outcomes[1].reason.startswith("the deadline passed")
     for number in (2, 3, 4):  # one more than workers
-        runner.submit(number, Assignment(good, FOREVER))
+        runner.submit(number, Trial(good, FOREVER))
     assert runner.idle == 0
     assert {type(outcome) for outcome in gather(runner, 3).values()} == {Scored}
     assert pids(client) == before
@@ -180,10 +180,10 @@ def test_a_trial_ends_itself_at_its_deadline_and_the_worker_goes_on(client, runn
 @pytest.mark.slow
 def test_a_trial_that_kills_its_workers_has_failed(client, runner):
     dying, good, _ = strategies(3)
-    runner.submit(0, Assignment(dying, FOREVER))
+    runner.submit(0, Trial(dying, FOREVER))
     assert isinstance(gather(runner, 1, within=120.0)[0], Failed)
     client.wait_for_workers(1, timeout=60)
-    runner.submit(1, Assignment(good, FOREVER))
+    runner.submit(1, Trial(good, FOREVER))
     assert isinstance(gather(runner, 1)[1], Scored)
     client.wait_for_workers(2, timeout=60)
 
@@ -214,14 +214,14 @@ def test_the_table_is_scattered_once(client, monkeypatch):
 
 def test_encoders_that_the_driver_has_are_not_sent_again(client, monkeypatch):
     runner = started_runner(client, busy, n_jobs=1)
-    received, add_encoders = [], runner._parts.add_encoders
+    received, add_encoders = [], runner._task.parts.add_encoders
     monkeypatch.setattr(
-        runner._parts,
+        runner._task.parts,
         "add_encoders",
         lambda encoders: add_encoders(encoders) or received.append(list(encoders)),
     )
     for number, strategy in enumerate(strategies(2)):
-        runner.submit(number, Assignment(strategy, FOREVER))
+        runner.submit(number, Trial(strategy, FOREVER))
         gather(runner, 1, within=120.0)
     runner.close()
     assert received == [[(0, 0)], []]

@@ -20,13 +20,12 @@ from joblib.parallel import ThreadingBackend
 from optuna.trial import FixedTrial
 
 from autoimb.budget import Deadline
-from autoimb.evaluation.basis import Basis
 from autoimb.evaluation.outcome import Cut, Failed, Scored
+from autoimb.evaluation.task import Task, Trial
 from autoimb.foreign import clean_start
 from autoimb.runtime import pool as pool_module
 from autoimb.runtime.pool import LOCAL, InProcess, Resources, WorkerPool
 from autoimb.runtime.shared import Shared
-from autoimb.runtime.worker import Assignment, Work
 from autoimb.space.draw import Space, draw
 from autoimb.space.portfolio import first_networks
 from autoimb.space.strategy import Choice
@@ -50,7 +49,7 @@ def strategies(n):
 
 def work(evaluate):
     given = studies.material()
-    return Work(evaluate, Basis(given.dataset, given.plan, given.judge))
+    return Task(given.dataset, given.plan, given.judge), evaluate
 
 
 def gather(runner, n, *, within=60.0):
@@ -65,7 +64,7 @@ def gather(runner, n, *, within=60.0):
 
 def outcome_of(runner, deadline=FOREVER):
     """Let a runner evaluate a strategy, and return what comes of it."""
-    runner.submit(0, Assignment(*strategies(1), deadline))
+    runner.submit(0, Trial(*strategies(1), deadline))
     return gather(runner, 1)[0]
 
 
@@ -75,7 +74,7 @@ def pooled():
     pools = []
 
     def make(evaluate, n_jobs=2, folder=None, **given):
-        pools.append(WorkerPool(Shared.of(work(evaluate), folder), n_jobs, **given))
+        pools.append(WorkerPool(Shared.of(*work(evaluate), folder), n_jobs, **given))
         return pools[-1]
 
     yield make
@@ -86,18 +85,18 @@ def pooled():
 # --- evaluations; importable in a worker -------------------------------------------------------
 
 
-def by_network(job, judge):
+def by_network(task, trial):
     """Do something else for each width."""
     deeds = dict(zip(WIDTHS, (die, studies.evaluate, hang)))
-    return deeds[job.strategy.network.values["width"]](job, judge)
+    return deeds[trial.strategy.network.values["width"]](task, trial)
 
 
-def large_and_slow(job, judge):
+def large_and_slow(task, trial):
     deeds = dict(zip(WIDTHS, (hoard, think, tear)))
-    return deeds[job.strategy.network.values["width"]](job, judge)
+    return deeds[trial.strategy.network.values["width"]](task, trial)
 
 
-def die(job, judge):
+def die(task, trial):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -112,43 +111,43 @@ class Torn:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def tear(job, judge):
+def tear(task, trial):
     return Torn()
 
 
-def hoard(job, judge):
+def hoard(task, trial):
     kept = np.ones(400 * 2**17)  # 400 MB
     time.sleep(60)
     return kept
 
 
-def think(job, judge):
+def think(task, trial):
     time.sleep(3)
-    return studies.evaluate(job, judge)
+    return studies.evaluate(task, trial)
 
 
-def hang(job, judge):
+def hang(task, trial):
     time.sleep(60)
 
 
-def crash(job, judge):
+def crash(task, trial):
     raise ValueError("no\n  good")
 
 
-def obey(job, judge):
+def obey(task, trial):
     while True:
-        job.deadline.check()
+        trial.deadline.check()
         time.sleep(0.01)
 
 
-def ranked(job, judge):
+def ranked(task, trial):
     """Tell how soon the system would end a worker, if out of memory."""
     return Failed(Path("/proc/self/oom_score_adj").read_text().strip())
 
 
-def look(job, judge):
+def look(task, trial):
     """Tell what a worker looks like."""
-    dataset = job.data.dataset
+    dataset = task.dataset
     dataset.columns.numbers[0, 0] = 1.0  # the worker's own
     facts = (
         type(dataset.columns.numbers.base).__name__,
@@ -157,11 +156,11 @@ def look(job, judge):
         str(len(dataset.y)),
         str(os.getpid()),
     )
-    job.data.encoder(0)  # computed once for all workers of the study
+    task.parts.encoder(0)  # computed once for all workers of the study
     return Failed(" ".join(facts))
 
 
-def inherit(job, judge):
+def inherit(task, trial):
     """Tell whether the code of training was there before the worker was."""
     return Failed(str("autoimb.runtime.compiled" in sys.modules))
 
@@ -173,7 +172,7 @@ def test_outcomes_come_back_whole(pooled):
     runner = pooled(studies.evaluate)
     given = strategies(2)
     for number, strategy in enumerate(given):
-        runner.submit(number, Assignment(strategy, FOREVER))
+        runner.submit(number, Trial(strategy, FOREVER))
     assert runner.running == (0, 1)
     assert runner.idle == 0
     found = gather(runner, 2)
@@ -189,11 +188,11 @@ def test_one_bad_trial_takes_no_other_with_it(pooled):
     """A hanging one, a dying one and a good one at the same time."""
     runner = pooled(by_network, n_jobs=3)
     dying, good, hanging = strategies(3)
-    runner.submit(1, Assignment(good, FOREVER))
+    runner.submit(1, Trial(good, FOREVER))
     gather(runner, 1)  # the workers are up
-    runner.submit(0, Assignment(dying, FOREVER))
-    runner.submit(1, Assignment(good, FOREVER))
-    runner.submit(2, Assignment(hanging, Deadline.after(0.5)))
+    runner.submit(0, Trial(dying, FOREVER))
+    runner.submit(1, Trial(good, FOREVER))
+    runner.submit(2, Trial(hanging, Deadline.after(0.5)))
     started = time.monotonic()
     found = gather(runner, 3)
     assert time.monotonic() - started < 0.5 + pool_module.GRACE + 2.0
@@ -204,7 +203,7 @@ def test_one_bad_trial_takes_no_other_with_it(pooled):
     assert found[2].best is None
     assert found[2].reason == "killed 2 seconds after its deadline"
     for number in range(3, 6):
-        runner.submit(number, Assignment(good, FOREVER))
+        runner.submit(number, Trial(good, FOREVER))
     assert {type(outcome) for outcome in gather(runner, 3).values()} == {Scored}
 
 
@@ -215,7 +214,7 @@ def test_too_much_memory_costs_one_trial(pooled):
     runner = pooled(large_and_slow, memory=300 * 2**20)
     large, slow = strategies(2)
     for number, strategy in enumerate((large, slow)):
-        runner.submit(number, Assignment(strategy, FOREVER))
+        runner.submit(number, Trial(strategy, FOREVER))
     found = gather(runner, 2)
     assert isinstance(found[0], Failed)
     taken, given = re.fullmatch(
@@ -223,14 +222,14 @@ def test_too_much_memory_costs_one_trial(pooled):
     ).groups()
     assert int(taken) > int(given) == 300
     assert isinstance(found[1], Scored)
-    runner.submit(2, Assignment(slow, FOREVER))
+    runner.submit(2, Trial(slow, FOREVER))
     assert isinstance(gather(runner, 1)[2], Scored)
 
 
 @linux
 def test_workers_are_killed_before_the_search(pooled):
     runner = pooled(ranked, n_jobs=1)
-    runner.submit(0, Assignment(*strategies(1), FOREVER))
+    runner.submit(0, Trial(*strategies(1), FOREVER))
     own = int(Path("/proc/self/oom_score_adj").read_text())
     assert int(gather(runner, 1)[0].reason) == min(own + 300, 1000)
 
@@ -240,12 +239,12 @@ def test_a_worker_that_dies_while_it_sends_holds_nobody_up(pooled):
     """Non-regression test: it kept the pool's lock, and the search waited for ever."""
     runner = pooled(large_and_slow)
     _, slow, torn = strategies(3)
-    runner.submit(0, Assignment(slow, FOREVER))
-    runner.submit(1, Assignment(torn, FOREVER))
+    runner.submit(0, Trial(slow, FOREVER))
+    runner.submit(1, Trial(torn, FOREVER))
     found = gather(runner, 2)
     assert isinstance(found[0], Scored)
     assert found[1].reason.startswith("the worker was killed by SIGKILL")
-    runner.submit(2, Assignment(slow, FOREVER))
+    runner.submit(2, Trial(slow, FOREVER))
     assert isinstance(gather(runner, 1)[2], Scored)
 
 
@@ -260,7 +259,7 @@ def test_a_worker_that_dies_while_it_sends_holds_nobody_up(pooled):
 def test_reasons(pooled, evaluate, reason):
     runner = pooled(evaluate, n_jobs=1)
     for number in range(2):
-        runner.submit(number, Assignment(*strategies(1), FOREVER))
+        runner.submit(number, Trial(*strategies(1), FOREVER))
         outcome = gather(runner, 1)[number]
         assert isinstance(outcome, Failed)
         assert outcome.reason == reason
@@ -268,7 +267,7 @@ def test_reasons(pooled, evaluate, reason):
 
 @pytest.mark.parametrize("killable", [False, True])
 def test_a_deadline_inside_a_trial(killable):
-    runner = LOCAL.runner(work(obey), Resources(n_jobs=1, killable=killable))
+    runner = LOCAL.runner(*work(obey), Resources(n_jobs=1, killable=killable))
     outcome = outcome_of(runner, Deadline.after(0.3))
     runner.close()
     assert isinstance(outcome, Cut)
@@ -299,8 +298,8 @@ def test_a_table_without_numbers_or_categories(pooled):
     for kept in ("number_names", "category_names"):
         columns = studies.without(given.dataset.columns, kept)
         dataset = studies.with_columns(given.dataset, columns)
-        own = Work(studies.evaluate, Basis(dataset, given.plan, given.judge))
-        runner = WorkerPool(Shared.of(own), 1)
+        task = Task(dataset, given.plan, given.judge)
+        runner = WorkerPool(Shared.of(task, studies.evaluate), 1)
         outcome = outcome_of(runner)
         runner.close()
         assert isinstance(outcome, Scored), outcome.reason
@@ -323,12 +322,12 @@ def test_what_cannot_be_loaded_is_told_by_the_trial(pooled, monkeypatch, tmp_pat
 
 def test_a_broken_pool_is_replaced(pooled):
     runner = pooled(studies.evaluate, n_jobs=1)
-    runner.submit(0, Assignment(*strategies(1), FOREVER))
+    runner.submit(0, Trial(*strategies(1), FOREVER))
     gather(runner, 1)
     (worker,) = runner._pool._pool_manager.worker_manager.workers
     os.kill(worker, signal.SIGKILL)  # idle: pebble gives the whole pool up
     time.sleep(0.5)
-    runner.submit(1, Assignment(*strategies(1), FOREVER))
+    runner.submit(1, Trial(*strategies(1), FOREVER))
     assert isinstance(gather(runner, 1)[1], Scored)
 
 
@@ -367,10 +366,10 @@ def test_no_orphans(tmp_path):
 
 def test_in_this_process_where_nothing_must_be_killed():
     before = torch.get_num_threads()
-    runner = LOCAL.runner(work(look), Resources(n_jobs=1, killable=False))
+    runner = LOCAL.runner(*work(look), Resources(n_jobs=1, killable=False))
     assert isinstance(runner, InProcess)
     assert runner.collect(1.0) == []
-    runner.submit(7, Assignment(*strategies(1), FOREVER))
+    runner.submit(7, Trial(*strategies(1), FOREVER))
     assert (runner.running, runner.idle) == ((7,), 0)
     ((number, outcome),) = runner.collect(0.0)
     assert number == 7
@@ -406,8 +405,8 @@ SCRIPT = """
 
     OFFSET = 1.0
 
-    def evaluate(job, judge):
-        outcome = studies.evaluate(job, judge)
+    def evaluate(task, trial):
+        outcome = studies.evaluate(task, trial)
         assert outcome.score.value + OFFSET >= 1.0
         return outcome
 

@@ -11,11 +11,11 @@ import pytest
 from autoimb import AutoImbClassifier
 from autoimb.errors import OptionError
 from autoimb.evaluation.outcome import Outcome
+from autoimb.evaluation.task import Task, Trial
 from autoimb.runs.folder import RunFolder
 from autoimb.runtime.pool import InProcess, Local
 from autoimb.runtime.progress import Event
-from autoimb.runtime.worker import Assignment, Work
-from autoimb.training.parts import Parts
+from autoimb.runtime.shared import Evaluate
 from tests.support.studies import FINGERPRINT, evaluate, study
 from tests.support.tables import ONE_TRIAL
 
@@ -64,8 +64,8 @@ def test_an_interrupt_ends_the_search_early() -> None:
 class _InPairs:
     """Two workers whose trials end together."""
 
-    def __init__(self, work: Work) -> None:
-        self._one, self._ended = InProcess(work), dict[int, Outcome]()
+    def __init__(self, task: Task, evaluate: Evaluate) -> None:
+        self._one, self._ended = InProcess(task, evaluate), dict[int, Outcome]()
 
     @property
     def running(self) -> tuple[int, ...]:
@@ -75,16 +75,13 @@ class _InPairs:
     def idle(self) -> int:
         return 2 - len(self._ended)
 
-    def submit(self, number: int, assignment: Assignment) -> None:
-        self._one.submit(number, assignment)
+    def submit(self, number: int, trial: Trial) -> None:
+        self._one.submit(number, trial)
         self._ended |= dict(self._one.collect(0.0))
 
     def collect(self, _: float) -> list[tuple[int, Outcome]]:
         ended, self._ended = self._ended, {}
         return list(ended.items())
-
-    def encoded(self) -> Parts:
-        return self._one.encoded()
 
     def close(self) -> None:
         self._one.close()
@@ -97,7 +94,7 @@ def test_trials_that_ended_together_are_all_written_down_first(
         if event.finished is not None:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Local, "runner", lambda _, work, resources: _InPairs(work))
+    monkeypatch.setattr(Local, "runner", lambda _, *work: _InPairs(*work[:2]))
     with RunFolder.open(tmp_path / "run", fingerprint=FINGERPRINT) as folder:
         result = study(folder, on_event=fail, evaluate=evaluate)
         assert result.interrupted

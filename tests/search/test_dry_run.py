@@ -118,18 +118,6 @@ def test_memory_grows_with_rows_and_workers() -> None:
     assert memory(600, 1) < memory(1200, 1) < memory(1200, 2)
 
 
-@pytest.mark.slow
-def test_a_small_search_spends_about_the_work_of_the_expected_strategies() -> None:
-    """As in the plan, `trials_per_worker` units of planned work fill a worker's time."""
-    frame, y = rows(300)
-    asked = {"n_trials": 8, "time_budget": None, "network": "mlp", "partners": None, "cv": 3}
-    model = AutoImbClassifier(**asked, random_state=0)
-    expected = autoimb.dry_run(model, frame, y).trials
-    records = model.fit(frame, y).records_
-    spent = sum(len(record.curve) / record.planned for record in records if record.planned)
-    assert expected / FACTOR <= spent <= expected * FACTOR
-
-
 @pytest.mark.usefixtures("untrained")
 def test_the_command_writes_nothing(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -7,7 +7,6 @@ import json
 import multiprocessing
 import random
 import time
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,9 @@ from autoimb.cli import main
 from autoimb.errors import OptionError
 from autoimb.estimator import AutoImbClassifier
 from autoimb.evaluation.outcome import Failed, Outcome
+from autoimb.evaluation.task import Trial
 from autoimb.runtime.batches import Batches, Synchronous
 from autoimb.runtime.pool import LOCAL
-from autoimb.runtime.worker import Assignment
 from autoimb.search.request import Request
 from autoimb.search.study import StudyResult
 from autoimb.space.draw import Space
@@ -39,7 +38,7 @@ class Reversed:
     def __init__(self) -> None:
         self.running: tuple[int, ...] = ()
 
-    def submit(self, number: int, assignment: Assignment) -> None:
+    def submit(self, number: int, trial: Trial) -> None:
         self.running += (number,)
 
     def collect(self, seconds: float) -> list[tuple[int, Outcome]]:
@@ -48,16 +47,15 @@ class Reversed:
         return [(last, Failed(f"{last}"))]
 
 
-def late(job, judge, *, seconds):
+def late(task, trial, *, seconds):
     """Take a time that nobody can tell before."""
     time.sleep(random.SystemRandom().uniform(0, seconds))
-    scored = studies.complete(job.strategy, job.data.dataset)
-    return replace(scored, trace=replace(scored.trace, ended=job.plan.rung > 1))
+    return studies.complete(trial.strategy, task.dataset)
 
 
 def told(result: StudyResult) -> list[object]:
     """All that a study says, but for its seconds."""
-    board = [(r.number, r.stage, r.status, r.rung, r.strategy, r.score) for r in result.records]
+    board = [(r.number, r.stage, r.status, r.strategy, r.score) for r in result.records]
     kept = [(n, own.fitted is not None) for n, own in result.results.items()]
     return [board, kept, list(result.duels)]
 
@@ -92,8 +90,7 @@ def test_the_pace_of_workers_decides_nothing():
     }
     first, *others = (told(studies.study(**given)) for _ in range(3))
     board = first[0]
-    assert {stage for _, stage, *_ in board} == {"network", "method", "search", "partner"}
-    assert len({rung for *_, rung, _, _ in board}) > 1
+    assert {stage for _, stage, *_ in board} == {"network", "search", "partner"}
     assert others == [first, first]
 
 

@@ -6,7 +6,6 @@ import signal
 import sys
 import threading
 import time
-from collections import Counter
 from dataclasses import replace
 from functools import partial
 
@@ -15,16 +14,15 @@ import pytest
 from optuna.trial import FixedTrial
 
 from autoimb.budget import Deadline
-from autoimb.evaluation import trial
 from autoimb.evaluation.outcome import Cut, Infeasible
+from autoimb.evaluation.trial import evaluate
 from autoimb.policy import SearchPolicy, Suggestions
 from autoimb.runs.folder import RunFolder
-from autoimb.runtime.pool import InProcess
-from autoimb.search import study as study_module
+from autoimb.search import propose as propose_module
 from autoimb.search.history import KILLED, TrialHistory
-from autoimb.search.study import MAX_USELESS_TRIALS
+from autoimb.search.propose import MAX_USELESS_TRIALS
 from autoimb.space.draw import Space, draw
-from autoimb.space.portfolio import first_methods, first_networks
+from autoimb.space.portfolio import first_networks
 from tests.support import studies
 from tests.support.studies import FINGERPRINT, complete, study
 
@@ -40,15 +38,7 @@ NARROW = Space.restricted(
 )
 
 
-def planned_trials() -> int:
-    """How many trials are planned before the search draws its own."""
-    space = Space.restricted()
-    networks = first_networks(space)
-    best = draw(FixedTrial(networks[0]), space)
-    return len(networks) + len(first_methods(space, best))
-
-
-PLANNED = planned_trials()
+PLANNED = len(first_networks(Space.restricted()))
 
 
 def opened(path, *, resume=True):
@@ -68,47 +58,43 @@ def board(result):
 # --- evaluations -------------------------------------------------------------------------------
 
 
-def fail_often(job, judge):
-    if studies.chance(job.strategy) < 0.5:
+def fail_often(task, trial):
+    if studies.chance(trial.strategy) < 0.5:
         raise ZeroDivisionError("by chance")
-    return studies.evaluate(job, judge)
+    return studies.evaluate(task, trial)
 
 
-def fail_always(job, judge):
+def fail_always(task, trial):
     raise MemoryError
 
 
-def refuse(job, judge):
+def refuse(task, trial):
     return Infeasible("too few rows in a fold")
 
 
-def score_nothing(job, judge):
+def score_nothing(task, trial):
     """Evaluate by a metric that is never defined."""
-    metric = replace(judge.metric, rows=lambda rows: math.nan, worst=math.nan)
-    return trial.evaluate(job, judge.with_metric(metric))
+    metric = replace(task.judge.metric, rows=lambda rows: math.nan, worst=math.nan)
+    return evaluate(replace(task, judge=task.judge.with_metric(metric)), trial)
 
 
-def never_complete(job, judge):
+def never_complete(task, trial):
     """Be ended by the deadline with a usable score."""
-    return Cut("late", studies.evaluate(job, judge), seconds=0.1)
+    return Cut("late", studies.evaluate(task, trial), seconds=0.1)
 
 
-def stop_short(job, judge):
+def stop_short(task, trial):
     """Complete above a half, else ended by the deadline."""
-    short = studies.chance(job.strategy) < 0.5
-    return never_complete(job, judge) if short else studies.evaluate(job, judge)
+    short = studies.chance(trial.strategy) < 0.5
+    return never_complete(task, trial) if short else studies.evaluate(task, trial)
 
 
 # --- order -------------------------------------------------------------------------------------
 
 
 def test_all_that_is_planned_comes_before_what_the_search_draws():
-    result = study(n_trials=PLANNED + 3)  # two matched controls among them, or one
-    space = Space.restricted()
-    planned = Counter(r.stage for r in result.records)
-    assert planned["network"] == len(first_networks(space))
-    assert {r.stage for r in result.records[PLANNED + 2 :]} == {"search"}
-    assert "search" not in {r.stage for r in result.records[:PLANNED]}
+    result = study(n_trials=PLANNED + 3)
+    assert [r.stage for r in result.records] == [*["network"] * PLANNED, *["search"] * 3]
     assert all(not r.strategy.methods for r in result.records if r.stage == "network")
 
 
@@ -117,19 +103,6 @@ def test_no_network_of_the_list_stands_in_it_twice():
     assert len({draw(FixedTrial(params), space) for params in first_networks(space)}) == len(
         first_networks(space)
     )
-
-
-def test_planned_trials_are_never_given_up():
-    bars = []
-
-    def work(job, judge):
-        bars.append(job.bar)
-        scored = complete(job.strategy, job.data.dataset)
-        return replace(scored, trace=replace(scored.trace, floor=(0.1,), planned=2))
-
-    study(n_trials=PLANNED + 2, evaluate=work)
-    assert bars[:PLANNED] == [None] * PLANNED
-    assert all(bar is not None for bar in bars[PLANNED:])
 
 
 def test_the_same_seed_gives_the_same_leaderboard():
@@ -169,7 +142,7 @@ def test_all_predictions_and_the_best_networks_are_kept(tmp_path):
     controls = [r for r in result.records if r.strategy.is_control]
     control = max(controls, key=lambda r: r.score.utility)
     assert kept == {*list(result.results)[:12], control.number}
-    assert {s.record.number for s in on_disk if s.result.fitted is not None} == kept
+    assert {r.number for r, result in on_disk if result.fitted is not None} == kept
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
@@ -202,7 +175,7 @@ def test_infeasible_strategies_cost_no_evaluation(tmp_path, monkeypatch):
     def no_smote(strategy, profile):
         return "too few rows" if "smote" in strategy.resampling.name else None
 
-    monkeypatch.setattr(study_module, "infeasible", no_smote)
+    monkeypatch.setattr(propose_module, "infeasible", no_smote)
     tally = tmp_path / "tally.txt"
     work = partial(studies.counted, tally=str(tally), then=studies.evaluate)
     result = study(n_trials=30, evaluate=work)
@@ -229,7 +202,7 @@ def test_a_strategy_is_evaluated_once(tmp_path):
 
 def test_a_space_that_is_used_up_ends_the_search(monkeypatch):
     only = study(space=NARROW, n_trials=1).records[0].strategy
-    monkeypatch.setattr(study_module, "draw", lambda trial, space: only)
+    monkeypatch.setattr(propose_module, "draw", lambda trial, space: only)
     assert len(study(space=NARROW, n_trials=9).records) == 1
 
 
@@ -265,8 +238,8 @@ def test_a_trial_has_its_own_limit():
 
 
 def test_no_trial_starts_that_would_not_end():
-    def long(job, judge):
-        return complete(job.strategy, job.data.dataset, seconds=1000.0)
+    def long(task, trial):
+        return complete(trial.strategy, task.dataset, seconds=1000.0)
 
     result = study(n_trials=9, evaluate=long, deadline=Deadline.after(300.0))
     assert len(result.records) == 1
@@ -279,11 +252,11 @@ def after(n, deed):
     """An evaluation whose n-th call does something first."""
     calls = []
 
-    def evaluate(job, judge):
-        calls.append(job.strategy)
+    def evaluate(task, trial):
+        calls.append(trial.strategy)
         if len(calls) == n:
             deed()
-        return studies.evaluate(job, judge)
+        return studies.evaluate(task, trial)
 
     return evaluate
 
@@ -319,16 +292,6 @@ def test_sigterm_is_heard_like_ctrl_c_where_the_program_says_so():
         assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def test_encoders_that_can_not_be_read_cost_no_result(monkeypatch):
-    def full(_):
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr(InProcess, "encoded", full)
-    found = study(n_trials=1)
-    assert len(found.results) == 1
-    assert len(found.parts.encoders(2)) == 2
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from autoimb import AutoImbClassifier, load
 from autoimb.budget import Budget
 from autoimb.cli import main
 from autoimb.errors import InputError, OptionError, SchemaError, TargetError
-from autoimb.search.prepare import Prepared, Table, plan_study, prepare
+from autoimb.search.prepare import Preparation, Table, prepare
 from autoimb.search.request import Request
 from autoimb.search.untouched import held_out
 from tests.support.tables import ONE_TRIAL
@@ -36,7 +36,7 @@ def table(n_classes: int = 2, n_rows: int = 300) -> tuple[pd.DataFrame, np.ndarr
     return frame, np.array(["well", "ill", "sick"])[y]
 
 
-def prepared(frame: pd.DataFrame, y: np.ndarray, **asked: Any) -> Prepared:
+def prepared(frame: pd.DataFrame, y: np.ndarray, **asked: Any) -> Preparation:
     weight = asked.pop("weight", None)
     test = asked.pop("test", None)
     request = Request(n_trials=1, time_budget=None, **asked)
@@ -169,7 +169,7 @@ def test_of_many_rows_as_many_are_predicted_as_there_is_time_for() -> None:
     frame, y = table()
     made = prepared(frame, y, test=(frame, y))
     budget = Budget.start(10.0)
-    test, seconds = searching._planned_test(made, budget)
+    test, seconds = searching._test_rows(made, budget)
     assert test is not None
     assert test is made.test
     assert 0 < seconds < 0.1
@@ -178,7 +178,6 @@ def test_of_many_rows_as_many_are_predicted_as_there_is_time_for() -> None:
     counts = np.bincount(test.codes)
     np.testing.assert_allclose(np.bincount(few.codes, few.weight), counts)
     assert few.n_given == 300
-    assert plan_study(made, time_budget=10.0).prepared.test is made.test
 
 
 # --- the command line -----------------------------------------------------------------------------

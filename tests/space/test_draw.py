@@ -16,7 +16,7 @@ from autoimb.errors import OptionError
 from autoimb.space.components import COMPONENTS, CONTROL
 from autoimb.space.draw import Space, draw
 from autoimb.space.option import OneOf
-from autoimb.space.portfolio import first_methods, first_networks
+from autoimb.space.portfolio import first_networks
 from autoimb.space.reading import read_strategy
 from autoimb.space.strategy import Strategy
 from tests.support.tables import chosen, strategy_with
@@ -257,29 +257,3 @@ def test_the_first_networks_are_valid_controls(components, costs):
             if control in space.names(component):
                 assert getattr(strategy, component).name == control
         assert strategy.network.name in space.names("network")
-
-
-@checked
-@given(restrictions, seeds, st.booleans())
-def test_the_first_methods_are_valid_and_one_at_a_time(components, seed, costs):
-    space = space_of(components, costs=costs)
-    best = draw(study_of(seed).ask(), space)
-    for params in first_methods(space, best):
-        strategy = enqueued(params, space)
-        assert strategy.network == best.network
-        asked = [
-            component
-            for component in CONTROL
-            if params.get(component, CONTROL[component]) != CONTROL[component]
-        ]
-        assert len(asked) == 1
-        assert getattr(strategy, asked[0]).name == params[asked[0]]
-
-
-def test_every_option_is_tried_first_somewhere():
-    space = Space.restricted()
-    best = enqueued(first_networks(space)[0], space)
-    for component in CONTROL:
-        tried = {params.get(component) for params in first_methods(space, best)}
-        assert set(searched(component)) - {CONTROL[component]} <= tried
-    assert {params["network"] for params in first_networks(space)} == set(searched("network"))

@@ -26,20 +26,19 @@ from autoimb.data.folds import plan_folds
 from autoimb.data.profile import Profile, profile
 from autoimb.data.schema import Columns, infer_schema
 from autoimb.data.target import encode_target
-from autoimb.evaluation.basis import Basis, plan_duels
 from autoimb.evaluation.limits import Limits
-from autoimb.evaluation.outcome import Outcome, Scored, Trace
+from autoimb.evaluation.outcome import Outcome, Scored
+from autoimb.evaluation.task import Task, Trial, plan_duels
 from autoimb.evaluation.workload import make_plan, trial_operations
 from autoimb.nn.network import build
 from autoimb.pipeline.fitted import FittedMemberPack, FittedStrategy
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.randomness import Key
 from autoimb.runs.folder import RunFolder
-from autoimb.runtime.worker import Evaluate
+from autoimb.runtime.shared import Evaluate
 from autoimb.search.study import StudyResult, StudySettings, run_study
 from autoimb.space.draw import Space
 from autoimb.space.strategy import Strategy
-from autoimb.training.fit import Job
 from autoimb.training.plan import Plan
 from tests.support.pipelines import table
 from tests.support.tables import dataset_of, tiny_spec
@@ -112,32 +111,31 @@ def chance(strategy: Strategy) -> float:
 def complete(
     strategy: Strategy, dataset: Dataset, seconds: float = 0.1, *, value: float | None = None
 ) -> Scored:
-    """Return a trial that ended by its patience, with the strategy's chance or a value as score."""
+    """Return a complete trial, with the strategy's chance or a value as score."""
     probability = chance(strategy)
     value = probability if value is None else value
     return Scored(
         score=Score(value, 0.01, (value,), False, value),
         oof=np.full((len(dataset.y), 2), [1.0 - probability, probability]),
         fitted=fitted(strategy),
-        trace=Trace(curve=(0.1, probability), ended=True, checkpoints=(3, 4, 5)),
         seconds=seconds,
     )
 
 
-def evaluate(job: Job, judge: Judge) -> Outcome:
-    return complete(job.strategy, job.data.dataset)
+def evaluate(task: Task, trial: Trial) -> Outcome:
+    return complete(trial.strategy, task.dataset)
 
 
-def evaluate_slowly(job: Job, judge: Judge, *, seconds: float) -> Outcome:
-    time.sleep(seconds * (0.5 + chance(job.strategy)))
-    return complete(job.strategy, job.data.dataset)
+def evaluate_slowly(task: Task, trial: Trial, *, seconds: float) -> Outcome:
+    time.sleep(seconds * (0.5 + chance(trial.strategy)))
+    return complete(trial.strategy, task.dataset)
 
 
-def counted(job: Job, judge: Judge, *, tally: str, then: Evaluate) -> Outcome:
+def counted(task: Task, trial: Trial, *, tally: str, then: Evaluate) -> Outcome:
     """Append a line to a file for each call, then call another evaluation."""
     with Path(tally).open("a") as file:
-        file.write(f"{os.getpid()} {job.strategy.describe()}\n")
-    return then(job, judge)
+        file.write(f"{os.getpid()} {trial.strategy.describe()}\n")
+    return then(task, trial)
 
 
 def study(
@@ -153,19 +151,24 @@ def study(
     inputs = material(policy=policy)
     settings = {"evaluate": evaluate, "n_trials": 10, "deadline": Deadline()} | settings
     return run_study(
-        Basis(inputs.dataset, inputs.plan, inputs.judge, limits or Limits()),
+        Task(
+            inputs.dataset,
+            inputs.plan,
+            inputs.judge,
+            limits or Limits(),
+            duels_of_material(policy=policy) if duels else None,
+        ),
         space or Space.restricted(),
         profile=inputs.profile,
         settings=StudySettings(**settings),
-        duels=duels_of_material(policy=policy) if duels else None,
         folder=folder,
     )
 
 
-def duels_of_material(*, policy: SearchPolicy = DEFAULT_POLICY) -> Basis | None:
-    """Return the basis of matched duels on the small table."""
+def duels_of_material(*, policy: SearchPolicy = DEFAULT_POLICY) -> Task | None:
+    """Return the task of matched duels on the small table."""
     inputs = material(policy=policy)
-    return plan_duels(Basis(inputs.dataset, inputs.plan, inputs.judge))
+    return plan_duels(Task(inputs.dataset, inputs.plan, inputs.judge))
 
 
 slowly = partial(evaluate_slowly, seconds=0.2)

@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 from msgspec import structs
 
-import autoimb.evaluation.basis as basis
 import autoimb.training.fit as fitting
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import get_metric
@@ -21,14 +20,15 @@ from autoimb.data.encoding.layout import plan_layout
 from autoimb.data.folds import FoldPlan, plan_folds
 from autoimb.data.schema import infer_schema, parse
 from autoimb.evaluation.outcome import Outcome, Scored
+from autoimb.evaluation.task import Task, Trial
+from autoimb.evaluation.task import judge_of as judge_of_folds
 from autoimb.evaluation.trial import evaluate
 from autoimb.nn.network import NetworkSpec
 from autoimb.pipeline.fitted import FittedStrategy
 from autoimb.space.components import COMPONENTS, CONTROL
 from autoimb.space.option import Choice, Float, Int, Option, Range, Value
 from autoimb.space.strategy import Strategy, partner
-from autoimb.training.checkpoints import Until
-from autoimb.training.fit import Job, Trained, fit_members
+from autoimb.training.fit import Trained, train_strategy
 from autoimb.training.members import MemberRows, Members
 from autoimb.training.parts import Parts
 from autoimb.training.plan import Effort, Outline, Plan
@@ -106,7 +106,7 @@ def parts_of(dataset: Dataset, plan: Plan) -> Parts:
 def judge_of(dataset: Dataset, plan: Plan, metric: str = "average_precision") -> Judge:
     """Return the judge of the rows that a plan scores."""
     measured = get_metric(metric, n_classes=dataset.n_classes, positive=dataset.positive)
-    return basis.judge_of(dataset, plan.folds, measured)
+    return judge_of_folds(dataset, plan.folds, measured)
 
 
 def outcome_of(
@@ -114,12 +114,9 @@ def outcome_of(
     dataset: Dataset,
     plan: Plan,
     metric: str = "average_precision",
-    *,
-    parts: Parts | None = None,
 ) -> Outcome:
-    """Evaluate a strategy without a deadline or a minimum score."""
-    job = Job(strategy, plan, parts_of(dataset, plan) if parts is None else parts)
-    return evaluate(job, judge_of(dataset, plan, metric))
+    """Evaluate a strategy without a deadline."""
+    return evaluate(Task(dataset, plan, judge_of(dataset, plan, metric)), Trial(strategy))
 
 
 def small_trees() -> FittedStrategy:
@@ -136,9 +133,13 @@ def small_trees() -> FittedStrategy:
 
 def trained(strategy: Strategy, dataset: Dataset, plan: Plan) -> Trained:
     """Train a strategy with equal values for all checkpoints."""
-    parts = parts_of(dataset, plan)
-    until = Until(lambda y, proba, weight: 0.0, Deadline())
-    return fit_members(Job(strategy, plan, parts), parts, until)
+    return train_strategy(
+        strategy,
+        plan,
+        parts_of(dataset, plan),
+        measure=lambda y, proba, weight: 0.0,
+        deadline=Deadline(),
+    )
 
 
 @dataclass(frozen=True)

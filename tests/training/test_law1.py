@@ -33,20 +33,21 @@ from autoimb.data.encoding.encoder import Encoder
 from autoimb.data.encoding.screening import Screen
 from autoimb.data.folds import FoldPlan, plan_folds
 from autoimb.data.schema import infer_schema, parse
-from autoimb.evaluation.calibrated import calibrated
+from autoimb.evaluation.assemble import calibrate
 from autoimb.evaluation.outcome import Outcome, Scored
+from autoimb.evaluation.task import Task, Trial
 from autoimb.nn.network import Network, build
 from autoimb.pipeline.fitted import FittedMemberPack
+from autoimb.space.class_weight import CLASS_WEIGHT
 from autoimb.space.components import COMPONENTS
 from autoimb.space.option import Choice, Component
 from autoimb.space.strategy import Strategy
-from autoimb.training.checkpoints import Checkpoints, Selector, Until
-from autoimb.training.fit import Job, Trained
+from autoimb.training.checkpoints import Checkpoints, Selector
+from autoimb.training.fit import Trained
 from autoimb.training.inputs import Evaluation, Inputs
 from autoimb.training.members import Members
 from autoimb.training.parts import Parts
 from autoimb.training.plan import Outline
-from autoimb.training.schedule import Schedule
 from tests.support.tables import (
     chosen,
     dataset_of,
@@ -246,8 +247,9 @@ def observed_fold(strategy: Strategy, *, patience: int = 9) -> Observe:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(fitting, "train", recorded_train)
             patch.setattr(Component, "__getitem__", recorded_option)
-            job = Job(strategy, plan, parts)
-            trained = fitting.fit_members(job, parts, Until(measure, Deadline()))
+            trained = fitting.train_strategy(
+                strategy, plan, parts, measure=measure, deadline=Deadline()
+            )
         encoder = parts.encoder(FOLD)
         part = parts.training(FOLD, strategy.resampling)
         own = [members_alone(pack, FOLD) for pack in trained.packs]
@@ -346,14 +348,11 @@ def judged(strategy: Strategy, dataset: Dataset, metric: str, oof: np.ndarray) -
         packs=(pack,),
         posteriors=(tuple(oof[None, fold.score] for fold in plan.folds.folds),),
         checkpoints=(0,) * FOLDS,
-        curve=(0.0,),
-        floor=(0.0,),
-        planned=1,
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluating, "fit_members", lambda job, data, until: trained)
-        job = Job(strategy, plan, parts_of(dataset, plan))
-        outcome = evaluating.evaluate(job, judge_of(dataset, plan, metric))
+        patch.setattr(evaluating, "train_strategy", lambda *given, **named: trained)
+        task = Task(dataset, plan, judge_of(dataset, plan, metric))
+        outcome = evaluating.evaluate(task, Trial(strategy))
     assert isinstance(outcome, Scored), outcome.reason
     return outcome
 
@@ -426,16 +425,17 @@ def observed_handing_over() -> Observe:
                 for number in range(4)
             }
             patch.setattr(Judge, "fit_rule", fit)
-            patch.setattr(blending, "FLAT", -1.0)  # whatever it gains, it is kept
+            patch.setattr(blending, "_FLAT", -1.0)  # whatever it gains, it is kept
             single = judge.labels(outcomes[0].view)
-            found = blending.blend(judge, outcomes)
-            deployed = calibrated(
+            (found,) = blending.blend(judge, outcomes)
+            labels = found.labels(judge, outcomes)
+            deployed = calibrate(
                 judge, found.proba, lambda part: found.view(outcomes, part), class_costs=None
             )
         assert found.is_blend
         return {
             "what the rule learned from": learned_from[FOLD::FOLDS],
-            "labels": (single[rows], found.labels[rows]),
+            "labels": (single[rows], labels[rows]),
             "mixture": found.proba[rows],
             "mixture, calibrated": (deployed.proba[rows], deployed.labels[rows]),
         }
@@ -474,8 +474,6 @@ def observed_study(strategy: Strategy, rows: np.ndarray, metric: str = "f1") -> 
         return {
             "networks": [dict(pack.state) for pack in packs],
             "votes": [(pack.weight, pack.log_prior) for pack in packs],
-            "checkpoint": outcome.trace.checkpoints,
-            "curve": outcome.trace.curve,
             "probabilities of the rows beside it": outcome.oof[at],
             "labels of the rows beside it": 0 if outcome.labels is None else outcome.labels[at],
         }
@@ -535,9 +533,10 @@ def checkpoints_kept(values: np.ndarray, *, patience: int) -> list[int]:
     selector = Selector(
         evaluation,
         log_prior=np.zeros((folds, 2)),
-        loss=COMPONENTS["loss"]["cross_entropy"].code(torch.ones(folds, 1, 2, 1)),
-        schedule=Schedule((len(values),), len(values), 1, 1, 0.0, 0.0, patience=patience),
-        until=Until(lambda y, proba, weight: float(next(scripted)), Deadline()),
+        gamma=0.0,
+        patience=patience,
+        measure=lambda y, proba, weight: float(next(scripted)),
+        deadline=Deadline(),
     )
     shown = selector.start(network)
     for checkpoint in range(len(values)):
@@ -619,9 +618,12 @@ def leaky_class_weights(patch: pytest.MonkeyPatch) -> None:
     member_rows = Members.member_rows
 
     def of_all(members: Members, position: int, number: int, row_state: np.ndarray):
-        counts = np.bincount(members.data.dataset.y).astype(np.float64)
-        leaky = replace(members, class_weight=lambda _: members.class_weight(counts))
-        return member_rows(leaky, position, number, row_state)
+        counts = np.bincount(members.parts.dataset.y).astype(np.float64)
+        make = CLASS_WEIGHT.make
+        with pytest.MonkeyPatch.context() as inner:
+            by_all = lambda choice, _, costs: make(choice, counts, costs)  # noqa: E731
+            inner.setattr(CLASS_WEIGHT, "make", by_all)
+            return member_rows(members, position, number, row_state)
 
     patch.setattr(Members, "member_rows", of_all)
 
@@ -740,9 +742,9 @@ def leaky_rule(patch: pytest.MonkeyPatch) -> None:
     """The threshold that is best for the group's own labels."""
     evaluate, fit, seen = evaluating.evaluate, Judge.fit_rule, {}
 
-    def evaluated(job: Job, judge: Judge) -> Outcome:
-        seen["judge"] = judge
-        return evaluate(job, judge)
+    def evaluated(task: Task, trial: Trial) -> Outcome:
+        seen["judge"] = task.judge
+        return evaluate(task, trial)
 
     def peeking(judge: Judge, proba: np.ndarray, deadline: Deadline):
         return fit(seen["judge"], given_probabilities(), deadline)

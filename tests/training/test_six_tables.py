@@ -27,14 +27,13 @@ from autoimb.data.profile import Profile, profile
 from autoimb.data.schema import infer_schema
 from autoimb.data.target import encode_target
 from autoimb.evaluation.outcome import Infeasible, Outcome, Scored
+from autoimb.evaluation.task import Task, Trial
 from autoimb.evaluation.trial import evaluate
 from autoimb.pipeline.artifact import load, save
 from autoimb.pipeline.unfamiliar import ranges_of
 from autoimb.space.draw import infeasible
 from autoimb.space.option import Component, Option
 from autoimb.space.strategy import Strategy
-from autoimb.training.fit import Job
-from autoimb.training.parts import Parts
 from autoimb.training.plan import Plan
 from tests.support.tables import (
     OPTION_IDS,
@@ -127,9 +126,9 @@ class Material:
     frame: pd.DataFrame
     profile: Profile
     plan: Plan
-    first: Parts
-    again: Parts
-    weighed: Parts
+    first: Task
+    again: Task
+    weighed: Task
 
 
 @cache
@@ -141,20 +140,19 @@ def material(table: str) -> Material:
     schema, _ = infer_schema(frame)
     weight = np.random.default_rng(7).uniform(0.2, 1.8, len(y))
     first, again, weighed = (
-        Parts(data, plan.folds, seed=plan.seed)
+        Task(data, plan, judge_of(data, plan, "log_loss"))
         for data in (dataset, dataset, replace(dataset, weight=weight))
     )
     counts = profile(frame, schema, encode_target(y))
     return Material(frame, counts, plan, first, again, weighed)
 
 
-def outcome_of(strategy: Strategy, made: Material, parts: Parts) -> Outcome:
+def outcome_of(strategy: Strategy, made: Material, task: Task) -> Outcome:
     """Evaluate as a study does: an infeasible one is not begun."""
     reason = infeasible(strategy, made.profile)
     if reason is not None:
         return Infeasible(reason)
-    judge = judge_of(parts.dataset, made.plan, "log_loss")
-    return evaluate(Job(strategy, made.plan, parts), judge)
+    return evaluate(task, Trial(strategy))
 
 
 def forced(component: Component, option: Option) -> Strategy:

@@ -36,7 +36,6 @@ def test_a_fold_keeps_the_best_mean_of_three_checkpoints_of_the_others():
     assert [one.newest for one in known] == [(0, 1), (0, 1), (0, 1), (0,), (), ()]
     np.testing.assert_allclose(known[-1].best, [7 / 3, 0])
     np.testing.assert_allclose(known[-1].curve, [0.5, 0.75, 1, 7 / 6, 1, 0.5])
-    assert known[-1].floor == (0.0,) * 6
     assert known[-1].values == tuple((0, value) for value in (1, 2, 3, 2, 1, 0))
 
 

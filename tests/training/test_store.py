@@ -74,7 +74,7 @@ def test_folds_that_another_process_encodes_come_last(tmp_path):
             go_on.wait(10)
             return mine.encoder(1)
 
-        key = ("encoder", 0, 0)
+        key = ("encoder", 0)
         waiting = pool.submit(other._store.get, key, slowly, size=lambda encoder: 0)
         begun.wait(10)
         order = mine.free_first()
@@ -90,17 +90,16 @@ def test_encoders_that_another_process_fitted_are_not_fitted_again(tmp_path, mon
     dataset = dataset_of(*mixed_table("binary", 300, seed=3))
     folds = plan_folds(dataset.y, random_state=0)
     other = Parts(dataset, folds, seed=0, folder=tmp_path)
-    made = [other.encoder(0), other.repeat(1).encoder(2)]
-    own = Parts(dataset, folds, seed=0, folder=tmp_path).in_memory()
+    made = [other.encoder(0), other.encoder(2)]
+    own = Parts(dataset, folds, seed=0, folder=tmp_path)
+    own.keep_encoders()
     fit, fitted = Encoder.fit, []
     monkeypatch.setattr(Encoder, "fit", lambda *a, **k: fitted.append(1) or fit(*a, **k))
-    n_folds = len(folds.folds)
-    encoders = own.encoders(n_folds + 3)
-    assert len(encoders) == n_folds + 3
-    assert len(fitted) == n_folds + 1
-    for one, place in zip(made, (0, n_folds + 2)):
+    assert len(own.encoders) == len(folds.folds)
+    assert len(fitted) == len(folds.folds) - 2
+    for one, place in zip(made, (0, 2)):
         for name, array in one.to_arrays().items():
-            np.testing.assert_array_equal(array, encoders[place].to_arrays()[name])
+            np.testing.assert_array_equal(array, own.encoders[place].to_arrays()[name])
 
 
 def test_what_fails_is_not_kept(tmp_path):

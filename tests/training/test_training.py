@@ -16,8 +16,7 @@ from autoimb.nn.network import build
 from autoimb.randomness import Key, Purpose
 from autoimb.space.components import COMPONENTS
 from autoimb.space.loss import LOSS
-from autoimb.training.checkpoints import Until
-from autoimb.training.fit import Job, fit_members
+from autoimb.training.fit import train_strategy
 from autoimb.training.parts import Parts
 from autoimb.training.schedule import Schedule
 from autoimb.training.trainer import Pack, _Stream, train
@@ -76,8 +75,7 @@ def only(pack, member):
 
 def schedule(kind="cosine"):
     return Schedule(
-        ends=(2,),
-        unit=2,
+        checkpoints=2,
         steps=STEPS // 2,
         batch_size=16,
         learning_rate=3e-3,
@@ -198,7 +196,7 @@ def checkpoints_of(kind, visit, *, of=2, dropout=0.25):
         steps.append(values.clone())
         return loss.gradient(*given)
 
-    plan = replace(schedule(kind), ends=(of,), unit=of, steps=STEPS // of)
+    plan = replace(schedule(kind), checkpoints=of, steps=STEPS // of)
     for checkpoint in train(network, pack, replace(loss, gradient=gradient), plan):
         assert checkpoint == len(held)
         held.append(values.clone())
@@ -269,7 +267,7 @@ def contents(value):
         return value.dtype.str, value.shape, value.tobytes()
     if isinstance(value, Parts):
         folds = range(len(value.folds.folds))
-        own = value.dataset, value.folds, value.seed, value.repeat_number
+        own = value.dataset, value.folds, value.seed
         made = [(value.encoder(fold), value.evaluation(fold)) for fold in folds]
         return contents([own, made])
     if isinstance(value, Encoder):
@@ -302,30 +300,31 @@ def test_the_rounds_of_an_ensemble_change_nothing_that_they_are_given(ensemble, 
         ensemble=chosen(COMPONENTS["ensemble"][ensemble], 0.0),
         resampling=chosen(COMPONENTS["resampling"][resampling]),
     )
-    job, until = Job(strategy, plan, data), Until(lambda y, proba, weight: 0.0, Deadline())
+    given = {"measure": lambda y, proba, weight: 0.0, "deadline": Deadline()}
     training = [data.training(fold, strategy.resampling) for fold in range(2)]
-    before = contents([job, data, training, until])
-    trained = fit_members(job, data, until)
-    assert contents([job, data, training, until]) == before
+    before = contents([strategy, plan, data, training])
+    trained = train_strategy(strategy, plan, data, **given)
+    assert contents([strategy, plan, data, training]) == before
     assert all(data.training(fold, strategy.resampling) is training[fold] for fold in range(2))
     networks = {pack.state["heads.weight"].tobytes() for pack in trained.packs}
     assert len(networks) == strategy.ensemble.values["rounds"] > 1
-    assert contents(fit_members(job, data, until)) == contents(trained)
+    assert contents(train_strategy(strategy, plan, data, **given)) == contents(trained)
 
 
 def test_a_trial_with_weights_that_are_not_finite_fails(monkeypatch):
     """A compiled activation may swallow NaN that a later prediction does not."""
     dataset = dataset_of(*mixed_table("binary", 200))
     plan = short_plan(dataset, plan_folds(dataset.y, cv=2, random_state=0))
-    packed = trial._packs
+    train_strategy = trial.train_strategy
 
-    def damaged(*given):
-        (pack,) = packed(*given)
+    def damaged(*given, **named):
+        trained = train_strategy(*given, **named)
+        (pack,) = trained.packs
         bias = pack.state["heads.bias"].copy()
         bias.flat[0] = np.nan
-        return (replace(pack, state={**pack.state, "heads.bias": bias}),)
+        return replace(trained, packs=(replace(pack, state={**pack.state, "heads.bias": bias}),))
 
-    monkeypatch.setattr(trial, "_packs", damaged)
+    monkeypatch.setattr(trial, "train_strategy", damaged)
     outcome = outcome_of(strategy_with(), dataset, plan)
     assert isinstance(outcome, Failed)
     assert outcome.reason == "The training diverged: some weights are not finite."

@@ -130,7 +130,7 @@ class Attacked:
     def outcome(self, ended: Ended) -> Row:
         """Say what is left after the last resume: of trials, processes, tables and results."""
         records = [record for record in self.run.records() if record.number in self.kept]
-        once = {(r.strategy, r.apart, r.confirmed, r.rung) for r in records}
+        once = {(r.strategy, r.apart) for r in records}
         cache = self.run.path / ".cache"
         places = [path for path in (self.temporary, cache) if path.is_dir()]
         return {

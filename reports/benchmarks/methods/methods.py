@@ -94,7 +94,7 @@ def tried(table: Planned) -> dict[str, Outcome]:
     table.trial(control)  # encodes what all of them share, so that no method's seconds have it
     found = {"none": table.trial(control)}
     found[f"none{LONG}"] = table.trial(control, work=NETWORKS)
-    found[AGAIN] = table.trial(control, parts=table.parts(1000))
+    found[AGAIN] = table.trial(control, more=1000)
     for component, given in METHODS.items():
         for method in given:
             name = f"{component}: {project.told(method)}"

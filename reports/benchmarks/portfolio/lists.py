@@ -22,18 +22,12 @@ def short(network: dict[str, Any]) -> str:
     return json.dumps(network | {"params": params})
 
 
-def measured(
-    rows: Sequence[Row], value: str = "score", *, rung: float | None = None
-) -> pd.DataFrame:
-    """Return values by table and network, of networks that every table has, in their order.
-
-    Those of a rung, or, without one, what today's list was learned from: the planned work on all
-    rows of a table.
-    """
-    given = [row for row in rows if "drawn" not in row and row.get("rung") == rung]
-    columns = [(row["data"], short(row["strategy"]), row[value]) for row in given]
-    frame = pd.DataFrame(columns, columns=["data", "strategy", value])
-    values = frame.pivot_table(index="data", columns="strategy", values=value).dropna(axis=1)
+def measured(rows: Sequence[Row]) -> pd.DataFrame:
+    """Return scores by table and network, of networks that every table has, in their order."""
+    given = [row for row in rows if "drawn" not in row]
+    columns = [(row["data"], short(row["strategy"]), row["score"]) for row in given]
+    frame = pd.DataFrame(columns, columns=["data", "strategy", "score"])
+    values = frame.pivot_table(index="data", columns="strategy", values="score").dropna(axis=1)
     return values[[name for name in dict.fromkeys(frame["strategy"]) if name in values]]
 
 

@@ -6,10 +6,6 @@ prefix has the least mean regret: the distance of the best score so far from the
 share of the range between the median and the best; and it writes the list that a search starts
 with. The list is judged by leaving out one family of tables after the other, against the hand-made
 list, random order, and networks that TPE draws.
-
-``run --first-rung`` evaluates the same networks on 70 % of each table with the work that a search
-begins with, and scores the others' test rows; the list stays as it is, and is held against lists
-that are learned from these scores (`again.py`).
 """
 
 from __future__ import annotations
@@ -17,9 +13,8 @@ from __future__ import annotations
 import json
 from argparse import ArgumentParser, Namespace
 from collections import Counter
-from collections.abc import Collection, Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import optuna
@@ -29,7 +24,6 @@ from optuna.trial import TrialState
 
 from reports.benchmarks import cases, project
 from reports.benchmarks import render as written
-from reports.benchmarks.portfolio import again
 from reports.benchmarks.portfolio.lists import PICKED, greedy, learned, measured, regrets, short
 from reports.benchmarks.project import Network, Outcome, Planned, Scored
 from reports.benchmarks.rows import Row, Rows, foot
@@ -43,8 +37,6 @@ def key(row: Row) -> tuple[object, ...]:
     """Tell a network of the list from what TPE drew."""
     if "drawn" in row:
         return row["data"], row["seed"], row["drawn"]
-    if "rung" in row:
-        return row["data"], short(row["strategy"]), row["rung"]
     return row["data"], short(row["strategy"])
 
 
@@ -59,12 +51,11 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, default=1, help="of TPE")
     parser.add_argument("--pick", type=int, default=PICKED, help="networks of the list")
     parser.add_argument("--budget", type=float, default=cases.MINUTE)
-    parser.add_argument("--first-rung", action="store_true", help="and keep the list as it is")
 
 
 def wanted(count: int, known: Sequence[Row]) -> list[Network]:
     """Return those of a table before, today's list, and random ones: so many of each kind."""
-    given = [row for row in known if not {"drawn", "rung"} & row.keys()]
+    given = [row for row in known if "drawn" not in row]
     first = given[0]["data"] if given else None
     found = {short(row["strategy"]): row["strategy"] for row in given if row["data"] == first}
     for one in map(project.network_of, project.first_networks()):
@@ -109,22 +100,6 @@ def drawn(path: Path, count: int, *, budget: float, seed: int) -> list[Row]:
     return rows
 
 
-def at_first_rung(path: Path, networks: Sequence[Network], *, budget: float) -> list[Row]:
-    """Evaluate networks on 70 % of a table at the first rung, and score the test rows."""
-    train, test = cases.split(path, cases.SEED)
-    table = Planned.of((train.drop(columns="target"), train["target"]), budget=budget)
-    found = []
-    for one in networks:
-        outcome = table.trial(project.strategy(one["name"], one["params"]), rung=project.FIRST_RUNG)
-        if isinstance(outcome, Scored):
-            found.append((row_of(path, one, outcome), outcome))
-    predicted = table.predict([outcome for _, outcome in found], test.drop(columns="target"))
-    y = test["target"].to_numpy()
-    tested = [cases.average_precision(y, proba, table.classes) for proba in predicted]
-    rung = project.FIRST_RUNG
-    return [row | {"rung": rung, "test": value} for (row, _), value in zip(found, tested)]
-
-
 def row_of(path: Path, network: Network, outcome: Outcome) -> Row:
     """Return the row of a network on a table."""
     value = outcome.score.utility if isinstance(outcome, Scored) else None
@@ -135,9 +110,6 @@ def row_of(path: Path, network: Network, outcome: Outcome) -> Row:
 def run(options: Namespace) -> None:
     """Evaluate what is missing, and write the list that a search starts with."""
     known = ROWS.known(again=options.again)
-    if options.first_rung:
-        ROWS.collect(first_rung_jobs(options, known))
-        return
     networks = wanted(options.count, ROWS.read())
     jobs = []
     for path in cases.paths(options):
@@ -152,16 +124,6 @@ def run(options: Namespace) -> None:
     entries = learned(measured(ROWS.read()), options.pick, quick=quick)
     text = "[\n  " + ",\n  ".join(entries) + "\n]\n"
     project.FIRST_NETWORKS.write_text(text, encoding="utf-8")
-
-
-def first_rung_jobs(options: Namespace, known: Collection[Hashable]) -> Iterator[Any]:
-    """Yield what is missing at the first rung, of the networks that every table has."""
-    networks = [json.loads(name) for name in measured(ROWS.read())]
-    for path in cases.paths(options):
-        keys = {short(one): (path.stem, short(one), project.FIRST_RUNG) for one in networks}
-        left = [one for one in networks if keys[short(one)] not in known]
-        if left:
-            yield delayed(at_first_rung)(path, left, budget=options.budget)
 
 
 def left_out(scores: pd.DataFrame, hand: list[str]) -> dict[str, list[float]]:
@@ -217,7 +179,6 @@ def render(rows: list[Row]) -> str:
             "Learned on all of them:",
             "",
             *(f"{n}. `{one}`" for n, one in enumerate(chosen, 1)),
-            *again.compared(rows, quick=quick),
             *foot("portfolio", rows),
         ]
     )

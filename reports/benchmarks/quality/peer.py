@@ -32,7 +32,7 @@ def main(io: Any) -> None:
         metric=options.metric,
     )
     complete = [record for record in result.records if record.status == "complete"]
-    pipeline, best = result.pipeline, result.best_score
+    pipeline, best = result.pipeline, result.selection.reported
     save(
         pipeline.predict_proba(others),
         pipeline.predict(others),

@@ -13,7 +13,7 @@ from autoimb.assessment.crossfit import stratified_groups
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import get_metric
 from autoimb.assessment.uncertainty import Reported, Score, errors_needed
-from autoimb.evaluation.replay import Candidates, replay
+from autoimb.evaluation.replay import replay
 from reports.benchmarks.rows import Row
 
 __all__ = ["as_row", "measured"]
@@ -56,7 +56,8 @@ def measured(number: int, *, rare: int, rate: float, signal: float, metric: str)
     chosen = _chosen(judge, singles)
     control = np.arange(STRATEGIES) % 2 == 0
     before = scores[chosen]
-    reported = replay(judge, Candidates(singles, control, chosen), before.value, random_state=0)
+    how = {"control": control, "chosen": chosen, "raw": before.value}
+    reported = replay(judge, singles, **how, random_state=0)
     further, knows = _rows(round(TEST_ROWS * rate), TEST_ROWS, signal, random)
     rule = judge.fit_rule(found[chosen])
     errors = random.normal(0, NETWORK, (FOLDS, TEST_ROWS)) + random.normal(0, SHIFT, (FOLDS, 1))

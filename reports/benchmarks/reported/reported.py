@@ -142,9 +142,11 @@ def searched(cases_of: Sequence[Case]) -> Iterator[Row]:
         n_trials=STRATEGIES,
     )
     for result in results:
-        yield drawn.as_row(result.best_score, result.winner.blend.score) | {
+        selection = result.selection
+        before = result.preparation.task.judge.score(selection.proba, selection.labels)
+        yield drawn.as_row(selection.reported, before) | {
             "true": project.value_on(result, frame, y),
-            "blend": result.winner.blend.is_blend,
+            "blend": selection.is_blend,
         }
 
 

@@ -14,7 +14,7 @@ from autoimb.assessment.metrics import get_metric
 from autoimb.budget import Budget
 from autoimb.evaluation.outcome import Scored
 from autoimb.policy import SearchPolicy
-from autoimb.search.prepare import Table, plan_study, prepare
+from autoimb.search.prepare import Table, prepare
 from autoimb.search.request import Request
 from autoimb.search.search import SearchResult, conclude
 from autoimb.search.study import StudySettings, run_study
@@ -44,25 +44,24 @@ def concluded(
         random_state=seed,
         partners=policy.suggestions.partners,
     )
-    prepared = prepare(Table(*table), request, policy=policy)
-    planned = plan_study(prepared, time_budget=None)
+    preparation = prepare(Table(*table), request, policy=policy)
+    task = replace(preparation.task, duels=None)
     study = run_study(
-        planned.basis,
-        prepared.space,
-        profile=planned.trial_profile,
+        task,
+        preparation.space,
+        profile=preparation.trial_profile,
         settings=StudySettings(
             n_trials=n_trials, random_state=seed, partners=policy.suggestions.partners
         ),
     )
-    data = prepared.dataset
+    data = preparation.dataset
     for name in metrics:
         metric = get_metric(name, n_classes=data.n_classes, positive=data.positive)
-        judge = planned.judge.with_metric(metric)
+        judge = task.judge.with_metric(metric)
         results = {number: _judged(one, judge) for number, one in study.results.items()}
         yield conclude(
-            replace(planned, judge=judge),
+            replace(preparation, metric=metric),
             replace(study, results=results),
-            None,
             budget=Budget.start(None, policy=policy),
             timing={},
         )

@@ -61,14 +61,14 @@ class Steps:
         if number not in self._packs:
             chosen = NETWORKS[number]
             strategy = project.strategy(chosen["name"], chosen["params"])
-            parts = self._table.shared
+            parts = self._table.task.parts
             training = tuple(
                 parts.training(fold, strategy.resampling) for fold in range(len(parts.folds.folds))
             )
-            setup = fit._setup(fit.Job(strategy, self._table.plan, parts), parts, training)
-            rows = tuple(np.ones(len(setup.part(i).y)) for i in range(setup.size))
+            members = fit.Members.of(strategy, self._table.plan, parts, training)
+            rows = tuple(np.ones(len(members.part(i).y)) for i in range(members.size))
             batch = int(self._batch * chosen["params"]["batch_factor"])
-            self._packs[number] = (setup, fit._State(rows), batch)
+            self._packs[number] = (members, rows, batch)
         return self._packs[number]
 
     def seconds(self, number: int) -> float:
@@ -77,10 +77,10 @@ class Steps:
 
     def steps(self, number: int, rounds: int) -> Callable[[], object]:
         """Return what makes `STEPS` training steps, so many times."""
-        setup, state, batch = self._pack(number)
-        pack, loss, _ = fit._pack(setup, state, 0)
-        schedule = lasting(setup.schedule, batch=batch, rounds=rounds)
-        trained = train(fit._started(setup, pack, state), pack, loss, schedule)
+        members, rows, batch = self._pack(number)
+        pack, loss, _ = fit._pack(members, rows, 0)
+        schedule = lasting(members.schedule, batch=batch, rounds=rounds)
+        trained = train(fit._initialized(members, pack, None), pack, loss, schedule)
         next(trained)  # what is allocated once
         return lambda: next(trained)
 
@@ -92,10 +92,10 @@ class Steps:
 
     def products(self, number: int, kernels: Any) -> Callable[[], object]:
         """Return what computes the products of `STEPS` steps."""
-        setup, _, batch = self._pack(number)
+        members, _, batch = self._pack(number)
         calls = [
             call
-            for shape in shapes(setup.inputs.spec, setup.size, batch)
+            for shape in shapes(members.inputs.spec, members.size, batch)
             for call in products(kernels, *shape)
         ]
 
@@ -110,7 +110,7 @@ class Steps:
 def lasting(schedule: Any, *, batch: int, rounds: int) -> Any:
     """Return a schedule of so many rounds and one before, with so many rows a step."""
     whole = rounds + 1
-    # a schedule of an older checkout counts its checkpoints; today's says where its rungs end
+    # a schedule of an older checkout says where its rungs end; today's counts its checkpoints
     length: dict[str, Any] = (
         {"ends": (whole,), "unit": whole} if hasattr(schedule, "ends") else {"checkpoints": whole}
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,4 +87,4 @@ class Trials:
 
     def fresh(self) -> None:
         """Forget what was encoded and resampled."""
-        self.table.shared = self.table.parts()
+        self.table = replace(self.table)

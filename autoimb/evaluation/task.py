@@ -1,8 +1,10 @@
-"""Basis of evaluation: the rows, folds and judge of the search, and those of matched duels."""
+"""What is evaluated: the rows, folds and judge of a search, and its trials."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,19 +12,22 @@ import numpy as np
 from autoimb.assessment.costs import Matrix
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import Metric
+from autoimb.budget import Deadline
 from autoimb.data.dataset import Dataset
 from autoimb.data.folds import FoldPlan, duel_folds
 from autoimb.data.forward import forward_duel_folds, time_chunks
 from autoimb.evaluation.limits import Limits
 from autoimb.evaluation.workload import fewer_rows, make_plan
 from autoimb.randomness import Purpose, seed_for
+from autoimb.space.strategy import Strategy
+from autoimb.training.parts import Parts
 from autoimb.training.plan import Plan
 
-__all__ = ["Basis", "judge_of", "plan_duels"]
+__all__ = ["Task", "Trial", "judge_of", "plan_duels"]
 
 
 @dataclass(frozen=True, eq=False)
-class Basis:
+class Task:
     """Rows, plan and judge of trials, the same for all trials that are compared.
 
     Attributes
@@ -33,26 +38,59 @@ class Basis:
         Judge of the rows that the plan scores.
     limits : Limits
         Limits of the deployed pipeline; trials that are only compared have none.
+    duels : Task or None
+        Task of matched duels, see `plan_duels`; None for a search without.
     """
 
     dataset: Dataset
     plan: Plan
     judge: Judge
     limits: Limits = field(default_factory=Limits)
+    duels: Task | None = None
+
+    @cached_property
+    def parts(self) -> Parts:
+        """The encoded folds, which belong to this process and do not travel with the task."""
+        return Parts(self.dataset, self.plan.folds, seed=self.plan.seed)
+
+    def share_parts(self, folder: Path) -> None:
+        """Share the encoded folds with other processes through a folder."""
+        folds, seed = self.plan.folds, self.plan.seed
+        vars(self)["parts"] = Parts(self.dataset, folds, seed=seed, folder=folder / "parts")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "parts"}
 
 
-def plan_duels(study: Basis) -> Basis | None:
+@dataclass(frozen=True)
+class Trial:
+    """A strategy to evaluate.
+
+    Attributes
+    ----------
+    strategy : Strategy
+    deadline : Deadline
+    duel : bool
+        Whether it is evaluated on the rows and folds of matched duels, `Task.duels`.
+    """
+
+    strategy: Strategy
+    deadline: Deadline = field(default_factory=Deadline)
+    duel: bool = False
+
+
+def plan_duels(study: Task) -> Task | None:
     """Plan the duels of a study from counts: few rows, many folds and a separate seed.
 
     Parameters
     ----------
-    study : Basis
-        Basis of the search.
+    study : Task
+        Task of the search.
 
     Returns
     -------
-    Basis or None
-        Basis at the rung of all duels; the groups of its judge are its folds. None where the rarer
+    Task or None
+        Task with the work of all duels; the groups of its judge are its folds. None where the rarer
         classes have too few rows; see `duel_folds`. The scored rows of a hold-out are excluded.
     """
     dataset, plan = study.dataset, study.plan
@@ -70,7 +108,7 @@ def plan_duels(study: Basis) -> Basis | None:
         fold_plan = forward_duel_folds(duel_dataset.y, duel_dataset.times, **options)
     if fold_plan is None:
         return None
-    duels = make_plan(
+    duel_plan = make_plan(
         duel_dataset,
         fold_plan,
         random_state=seed,
@@ -79,9 +117,9 @@ def plan_duels(study: Basis) -> Basis | None:
         costs_in_probabilities=plan.costs_in_probabilities,
         policy=policy,
     )
-    return Basis(
+    return Task(
         dataset=duel_dataset,
-        plan=duels.at(policy.comparisons.rung),
+        plan=replace(duel_plan, work=policy.comparisons.work),
         judge=judge_of(duel_dataset, fold_plan, study.judge.metric, costs=study.judge.costs),
     )
 

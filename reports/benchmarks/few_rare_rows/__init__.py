@@ -1,1 +1,0 @@
-"""What would gain where rows of the rarest class are few."""
