@@ -93,29 +93,33 @@ _starting = threading.Lock()
 
 
 @contextlib.contextmanager
-def clean_start() -> Iterator[None]:
+def clean_start(code: str = "pass") -> Iterator[None]:
     """Start processes with the caller's import paths and without running the caller's script.
 
     multiprocessing starts them by ``python -c``, which searches the current folder first for every
     module, also for those of the standard library. It also runs the script again in each worker, so
     that a script without ``if __name__ == "__main__"`` would start its search once more. Objects
-    that the script defines are pickled by value (cloudpickle), so workers do not need the script.
+    that the script defines are pickled by value, so workers do not need the script.
     Processes that other threads start are not affected.
+
+    Parameters
+    ----------
+    code : str
+        Python code that a process runs first.
     """
-    paths: list[str] = spawn.get_preparation_data("")[
-        "sys_path"
-    ]  # with the name of the current folder
-    first = f"import sys; sys.path[:] = {paths!r}"
+    # These paths contain the name of the current folder in place of an empty text.
+    paths: list[str] = spawn.get_preparation_data("")["sys_path"]
+    first = f"import sys; sys.path[:] = {paths!r}; {code}"
 
     def without_main(original: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
         mains = ("init_main_from_name", "init_main_from_path")
         return lambda name: {k: v for k, v in original(name).items() if k not in mains}
 
     def from_paths(original: Callable[..., int]) -> Callable[..., int]:
-        return lambda exe, argv, handles: original(exe, _with_code(argv, first, "-P"), handles)
+        return lambda exe, argv, handles: original(exe, _with_code(argv, first), handles)
 
     def argv_from_paths(original: Callable[..., list[str]]) -> Callable[..., list[str]]:
-        return lambda **options: _with_code(original(**options), first, "-P")
+        return lambda **options: _with_code(original(**options), first)
 
     with _starting, _changed(spawn, "get_preparation_data", without_main):
         if sys.platform == "win32":
@@ -142,12 +146,12 @@ def _changed(module: Any, name: str, change: Callable[[Any], Any]) -> Iterator[N
         setattr(module, name, original)
 
 
-def _with_code(argv: Sequence[Any], first: str, *flags: str) -> list[Any]:
-    """Return a command ``python -c`` with additional flags, and with code that runs first."""
+def _with_code(argv: Sequence[Any], first: str) -> list[Any]:
+    """Return a command ``python -P -c`` with code that runs first."""
     if "-c" not in argv:  # a program that embeds Python, which starts itself
         return list(argv)
     place = argv.index("-c")
-    return [*argv[:place], *flags, "-c", f"{first}; {argv[place + 1]}", *argv[place + 2 :]]
+    return [*argv[:place], "-P", "-c", f"{first}; {argv[place + 1]}", *argv[place + 2 :]]
 
 
 class _WorkerProcess(_Process):
@@ -173,23 +177,19 @@ def start_server(modules: Sequence[str], *, first: str, folder: str) -> None:
     modules : sequence of str
         Modules that it imports in the background.
     first : str
-        Python code that it runs before the imports.
+        Python code that the server runs before the imports.
     folder : str
         Folder for the sockets of multiprocessing.
     """
-
-    def running_first(original: Callable[..., int]) -> Callable[..., int]:
-        return lambda exe, argv, handles: original(exe, _with_code(argv, first), handles)
-
     with clean_start():
         if sys.platform != "win32":
             resource_tracker.ensure_running()  # otherwise the first lock would start it
-        if sys.platform == "linux":
-            config = process.current_process()._config  # type: ignore[attr-defined]  # private
-            config["tempdir"] = config.get("tempdir") or folder
-            forkserver.set_forkserver_preload(list(modules))
-            with _changed(util, "spawnv_passfds", running_first):
-                forkserver.ensure_running()
+    if sys.platform == "linux":
+        config = process.current_process()._config  # type: ignore[attr-defined]  # private
+        config["tempdir"] = config.get("tempdir") or folder
+        forkserver.set_forkserver_preload(list(modules))
+        with clean_start(first):
+            forkserver.ensure_running()
 
 
 def workers_of(pool: ProcessPool) -> dict[Future[Any], int]:

@@ -57,12 +57,12 @@ class Purpose(IntEnum):
 
 @dataclass(frozen=True)
 class Key:
-    """Owner of random numbers; `stream` adds their purpose.
+    """Owner of random numbers.
 
     Attributes
     ----------
     seed : int
-        Seed of the study, from 0.
+        Seed of the study, from 0; 0 for streams that do not depend on it.
     fold, member, round : int
         Position of a member of the ensemble, each counted from 0.
     """
@@ -78,48 +78,28 @@ class Key:
         return replace(self, fold=0, member=0)
 
     def stream(self, purpose: Purpose, index: int = 0) -> np.random.Generator:
-        """Return the stream of a purpose; see the function `stream`."""
-        return stream(
-            purpose,
-            self.seed,
-            fold=self.fold,
-            member=self.member,
-            round_=self.round,
-            index=index,
-        )
+        """Return the stream of random numbers of a purpose, at its start.
+
+        Parameters
+        ----------
+        purpose : Purpose
+        index : int
+            Number of the stream among those of the purpose: a trial, a class of a batch.
+
+        Returns
+        -------
+        Generator
+            A different stream for each key, purpose and index.
+        """
+        key = (int(purpose), self.fold, self.member, self.round, index)
+        return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=key))
 
 
-def stream(
-    purpose: Purpose,
-    seed: int,
-    *,
-    fold: int = 0,
-    member: int = 0,
-    round_: int = 0,
-    index: int = 0,
-) -> np.random.Generator:
-    """Return the stream of random numbers of a purpose, at its start.
-
-    Parameters
-    ----------
-    purpose : Purpose
-    seed : int
-        Seed of the study, from 0; 0 for streams that do not depend on it.
-    fold, member, round_ : int
-        Owner of the stream, see `Key`; each from 0.
-    index : int
-        Number of the stream among those of the purpose: a trial, a class of a batch.
-
-    Returns
-    -------
-    Generator
-        A different stream for each combination of the arguments.
-    """
-    key = (int(purpose), fold, member, round_, index)
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
+def stream(purpose: Purpose, seed: int, *, fold: int = 0, index: int = 0) -> np.random.Generator:
+    """Return the stream of a purpose that no member of an ensemble owns; see `Key.stream`."""
+    return Key(seed, fold).stream(purpose, index)
 
 
 def seed_for(purpose: Purpose, seed: int, *, fold: int = 0, index: int = 0) -> int:
     """Return the first number of a stream, from 0 to 2^31 - 1, for packages that take a seed."""
-    generator = stream(purpose, seed, fold=fold, index=index)
-    return int(generator.integers(2**31))
+    return int(stream(purpose, seed, fold=fold, index=index).integers(2**31))

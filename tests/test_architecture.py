@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ast
-import importlib
 import re
+import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import autoimb
@@ -17,40 +18,13 @@ from tests.support.studies import FINGERPRINT, study
 
 PACKAGE = Path(autoimb.__file__).parent
 ROOT = PACKAGE.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
 def python(code: str) -> None:
     """Run code in a fresh interpreter; an assertion that fails there fails here."""
     done = programs.python("-c", code, cwd=ROOT)
     assert done.returncode == 0, done.stderr
-
-
-def is_entry(node: ast.stmt) -> bool:
-    """Whether a decorator such as ``@COMPONENT.option(...)`` enters the function in a table."""
-    calls = [
-        call.func for call in getattr(node, "decorator_list", []) if isinstance(call, ast.Call)
-    ]
-    return any(isinstance(call, ast.Attribute) for call in calls)
-
-
-def test_public_names_are_exported() -> None:
-    for path in PACKAGE.rglob("*.py"):
-        dotted = path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
-        if dotted.endswith("__main__"):
-            continue
-        exported = getattr(
-            importlib.import_module(dotted.removesuffix(".__init__")), "__all__", None
-        )
-        if exported is None:
-            continue
-        defined = {
-            node.name
-            for node in ast.parse(path.read_text(encoding="utf-8")).body
-            if isinstance(node, ast.FunctionDef | ast.ClassDef)
-            and not node.name.startswith("_")
-            and not is_entry(node)
-        }
-        assert defined <= set(exported), path
 
 
 def test_a_subpackage_is_a_docstring_and_what_it_re_exports() -> None:
@@ -61,8 +35,23 @@ def test_a_subpackage_is_a_docstring_and_what_it_re_exports() -> None:
 
 
 def test_the_version_stands_in_pyproject_too() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert project["version"] == autoimb.__version__
+    assert PROJECT["version"] == autoimb.__version__
+
+
+def test_imported_packages_are_those_that_pyproject_declares() -> None:
+    modules = set()
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                modules |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                modules.add(node.module)
+    tops = {module.partition(".")[0] for module in modules} - sys.stdlib_module_names - {"autoimb"}
+    packages = packages_distributions()
+    imported = {package.lower() for top in tops for package in packages[top]}
+    assert len(PROJECT["dependencies"]) <= 19
+    requirements = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["distributed"]
+    assert imported == {re.match(r"[\w-]+", line)[0] for line in requirements}
 
 
 def test_pages_that_support_constants_exist() -> None:
@@ -76,7 +65,7 @@ def test_pages_that_support_constants_exist() -> None:
 
 # --- what is loaded when --------------------------------------------------------------------------
 
-HEAVY = ["torch", "numba", "optuna", "sklearn", "numpy", "pandas", "imblearn", "matplotlib", "rich"]
+HEAVY = ["torch", "numba", "optuna", "sklearn", "numpy", "pandas", "imblearn", "matplotlib"]
 
 
 def test_importing_the_package_and_help_are_quick() -> None:

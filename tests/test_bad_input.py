@@ -27,7 +27,6 @@ from autoimb.errors import (
 )
 from autoimb.estimator import AutoImbClassifier
 from autoimb.runs.folder import run_text
-from autoimb.runs.store import TrialStore
 from autoimb.search.arguments import prepare_arguments
 from autoimb.search.prepare import Table, prepare
 from autoimb.search.request import Request, read_request
@@ -298,32 +297,26 @@ def test_a_run_folder_that_cannot_be_used(
         assert "run" in complaint([command[0], str(tmp_path / "none"), *command[1:]], capsys)
 
 
+@pytest.mark.parametrize(
+    ("function", "file"),
+    [
+        ("autoimb.runs.store.TrialStore.save", "study.db"),
+        ("autoimb.runs.folder.write_file", ".pid"),
+    ],
+)
 def test_a_full_disk_is_said_with_its_path_and_the_way_on(
-    run_folder: Path, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+    function: str, file: str, run_folder: Path, tmp_path: Path, capsys: Captured, monkeypatch: Any
 ) -> None:
-    data, run = run_folder.parent / "train.csv", tmp_path / "run"
+    path = tmp_path / "run" / file
 
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(run / "study.db"))
-
-    monkeypatch.setattr(TrialStore, "save", full)
-    words = ["search", str(data), "--target", "churn", "--trials", "1", "--jobs", "1", "--quiet"]
-    said = complaint([*words, "--network", "mlp", "--cv", "2", "--out", str(run)], capsys)
-    assert f"{run / 'study.db'} can't be written: No space left" in said
-    assert "go on with --resume" in said
-
-
-def test_a_disk_that_is_full_from_the_start_is_said_so_as_well(
-    run_folder: Path, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(path: Path, *_: object, **__: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
-    monkeypatch.setattr("autoimb.runs.folder.write_file", full)
-    data, run = run_folder.parent / "train.csv", tmp_path / "run"
+    monkeypatch.setattr(function, full)
+    data = run_folder.parent / "train.csv"
     words = ["search", str(data), "--target", "churn", "--trials", "1", "--jobs", "1", "--quiet"]
-    said = complaint([*words, "--out", str(run)], capsys)
-    assert f"{run / '.pid'} can't be written: No space left" in said
+    said = complaint([*words, "--network", "mlp", "--cv", "2", "--out", str(path.parent)], capsys)
+    assert f"{path} can't be written: No space left" in said
     assert "go on with --resume" in said
 
 

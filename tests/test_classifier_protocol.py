@@ -14,7 +14,6 @@ from sklearn.base import clone, is_classifier, is_outlier_detector, is_regressor
 from sklearn.calibration import CalibratedClassifierCV, CalibrationDisplay
 from sklearn.ensemble import StackingClassifier, VotingClassifier
 from sklearn.frozen import FrozenEstimator
-from sklearn.inspection import PartialDependenceDisplay, permutation_importance
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import (
     ConfusionMatrixDisplay,
@@ -22,7 +21,6 @@ from sklearn.metrics import (
     PrecisionRecallDisplay,
     RocCurveDisplay,
     average_precision_score,
-    get_scorer,
     log_loss,
 )
 from sklearn.model_selection import (
@@ -135,15 +133,6 @@ def test_frozen_it_goes_through_cross_validation(pipe: FittedPipeline) -> None:
     assert "FittedPipeline" in estimator_html_repr(pipe)
 
 
-@pytest.mark.parametrize("scoring", [None, "roc_auc", "neg_log_loss", "accuracy"])
-def test_permutation_importance(pipe: FittedPipeline, scoring: str | None) -> None:
-    X, y = table()
-    found = permutation_importance(pipe, X, y, n_repeats=3, random_state=0, scoring=scoring)
-    assert found.importances_mean[0] > found.importances_mean[1]
-    if scoring is not None:
-        assert np.isfinite(get_scorer(scoring)(pipe, X, y))
-
-
 @pytest.mark.parametrize(
     "display",
     [
@@ -162,13 +151,6 @@ def test_displays(display: Any, pipe: FittedPipeline) -> None:
     mpl.pyplot.close("all")
 
 
-def test_partial_dependence(pipe: FittedPipeline) -> None:
-    X, _ = table()
-    shown = PartialDependenceDisplay.from_estimator(pipe, X.dropna(), ["signal"], grid_resolution=5)
-    assert len(shown.axes_) == 1
-    mpl.pyplot.close("all")
-
-
 @pytest.mark.parametrize(
     "wrapper",
     [
@@ -184,16 +166,6 @@ def test_meta_estimators_take_it_frozen(wrapper: Any, pipe: FittedPipeline) -> N
     X, y = table()
     model = wrapper(FrozenEstimator(pipe)).fit(X, y)
     assert set(model.predict(X)) <= {"sick", "well"}
-
-
-def test_skore_evaluates_it(pipe: FittedPipeline) -> None:
-    """Beside the tests' own packages skore brings plotly and more, so it is not among them."""
-    skore = pytest.importorskip("skore", reason="skore is not installed, for what it brings along")
-    X, y = table()
-    report = skore.evaluate(pipe, X, y, splitter="prefit", pos_label="sick")
-    board = report.metrics.summarize().frame()
-    assert board["roc_auc"] > 0.5
-    assert board["default_score"] == pytest.approx(pipe.score(X, y))
 
 
 # --- and it still needs none of them --------------------------------------------------------------

@@ -75,6 +75,8 @@ def test_python_of_a_document_runs(
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     monkeypatch.chdir(tmp_path)
     code = "\n".join(blocks(document, "python"))
+    # Two trials run the same code in less time, also on a busy machine.
+    code = re.sub(r"time_budget=\d+", "n_trials=2, time_budget=None", code)
     exec(compile(code, str(document), "exec"), {"__name__": "__document__"})
 
 

@@ -196,6 +196,7 @@ def test_score_is_the_metric_in_scikit_learns_sign(fitted: AutoImbClassifier) ->
     assert by_loss.best_score_ < 0
 
 
+@pytest.mark.slow
 def test_one_seed_one_answer(fitted: AutoImbClassifier) -> None:
     X, y = table()
     again = clone(fitted).fit(X, y)

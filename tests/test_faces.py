@@ -9,7 +9,6 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-import cloudpickle
 import numpy as np
 import pandas as pd
 import pytest
@@ -24,7 +23,7 @@ from autoimb.cli import main
 from autoimb.cli.app import app
 from autoimb.errors import BudgetError, OptionError
 from autoimb.pipeline.artifact import inspect
-from autoimb.search.request import Request, class_costs
+from autoimb.search.request import class_costs
 from autoimb.space.components import COMPONENTS
 from autoimb.space.reading import read_strategy
 from autoimb.space.strategy import Choice, Strategy
@@ -123,18 +122,6 @@ def test_a_named_scorer_of_several_classes_sees_numbers_where_labels_are_numbers
     assert metric(y, proba, labels) == pytest.approx(expected)
     text = get_metric("roc_auc_ovr", n_classes=3, positive=0, classes=np.array(["a", "b", "c"]))
     assert text(y, proba) == pytest.approx(sk.roc_auc_score(y, proba, multi_class="ovr"))
-
-
-def test_metrics_with_labels_cross_processes() -> None:
-    y, proba, labels = rows()
-    for given in (
-        sk.make_scorer(sk.f1_score, pos_label="sick"),
-        lambda y, p: float(np.mean(p[y == "sick", 0])),
-        "jaccard",
-    ):
-        metric = get_metric(given, n_classes=2, positive=0, classes=TEXT)
-        again = cloudpickle.loads(cloudpickle.dumps(metric))
-        assert again(y, proba, labels) == metric(y, proba, labels)
 
 
 @pytest.mark.usefixtures("least_work")
@@ -253,6 +240,7 @@ def strategies(model: AutoImbClassifier) -> dict[int, Strategy]:
     return {record.number: record.strategy for record in model.records_}
 
 
+@pytest.mark.slow
 def test_every_line_of_the_leaderboard_is_its_strategy(searched: AutoImbClassifier) -> None:
     board = searched.leaderboard()
     file = pd.read_csv(io.StringIO(board.to_csv(index=False)), keep_default_na=False)
@@ -294,6 +282,7 @@ def test_a_line_scores_what_it_scored_in_the_search(searched: AutoImbClassifier)
         assert alone.best_strategy_ == strategies(searched)[line["trial"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "limits",
     [{"time_budget": None, "n_trials": None}, {"time_budget": None, "n_trials": 5}, {}],
@@ -392,15 +381,10 @@ def test_a_strategy_of_costs_is_evaluated_with_them() -> None:
     assert model.best_strategy_ == read_strategy(strategy)
 
 
-def test_a_request_is_read_back() -> None:
-    request = Request(strategy=read_strategy(given()))
-    assert Request.from_json(json.loads(json.dumps(request.to_json()))) == request
-    assert Request.from_json(json.loads(json.dumps(Request().to_json()))) == Request()
-
-
 # --- the score, thresholds, the summary -----------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("metric", "sign"), [("average_precision", 1), ("log_loss", -1)])
 def test_the_best_score_is_that_of_the_blend_higher_is_better(metric: str, sign: int) -> None:
     X, y = table(800)

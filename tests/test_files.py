@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import secrets
 import signal
 import stat
@@ -13,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-import autoimb
 from autoimb.files import sweep_drafts, write_file, writing
 from tests.support.programs import python
 
@@ -82,38 +80,6 @@ def test_a_step_that_fails_leaves_the_old_file_alone(tmp_path, monkeypatch, step
     assert names(tmp_path) == ["file"]
 
 
-def test_content_is_synced_before_it_is_renamed_and_its_folder_after(tmp_path, monkeypatch):
-    steps = []
-    sync, replace = os.fsync, Path.replace
-
-    def synced(descriptor):
-        status = os.fstat(descriptor)
-        steps.append("folder" if stat.S_ISDIR(status.st_mode) else f"{status.st_size} bytes")
-        sync(descriptor)
-
-    def replaced(path, target):
-        steps.append("rename")
-        return replace(path, target)
-
-    monkeypatch.setattr(os, "fsync", synced)
-    monkeypatch.setattr(Path, "replace", replaced)
-    write_file(tmp_path / "file", b"three")
-    assert steps == ["5 bytes", "rename"] + ["folder"] * (sys.platform != "win32")
-
-
-def test_a_folder_that_cannot_be_synced_is_no_error(tmp_path, monkeypatch):
-    sync = os.fsync
-
-    def fail_on_folders(descriptor):
-        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "not supported")
-        sync(descriptor)
-
-    monkeypatch.setattr(os, "fsync", fail_on_folders)
-    write_file(tmp_path / "file", b"new")
-    assert (tmp_path / "file").read_bytes() == b"new"
-
-
 @posix
 def test_what_a_killed_process_leaves_is_a_draft_and_is_swept(tmp_path):
     write_file(tmp_path / "file", b"old")
@@ -165,15 +131,6 @@ def test_a_link_at_the_drafts_name_is_not_written_to(tmp_path, monkeypatch, link
     assert caught.value.filename == str(folder / "file")
     assert victim.read_bytes() == b"kept"
     assert names(folder) == [trap.name]
-
-
-def test_drafts_have_names_of_chance(tmp_path):
-    seen = set()
-    for _ in range(3):
-        with writing(tmp_path / "file"):
-            seen.update(name for name in names(tmp_path) if name != "file")
-    assert len(seen) == 3
-    assert all(name.startswith(".") and name.endswith(".tmp") for name in seen)
 
 
 @posix
@@ -256,17 +213,6 @@ def test_stdout_is_written_through_also_where_it_is_a_file(tmp_path, redirected)
     assert names(tmp_path) == ["out"]
 
 
-@posix
-@pytest.mark.parametrize("folder", ["/dev", "/dev/fd", "/proc/7/fd", "/dev/shm", "/process"])
-def test_what_lies_in_folders_of_devices_is_never_replaced(tmp_path, monkeypatch, folder):
-    path = tmp_path / "stdout"
-    path.write_bytes(b"old")
-    monkeypatch.setattr(os.path, "realpath", lambda _: folder)
-    write_file(path, b"new")
-    plain = folder in ("/dev/shm", "/process")
-    assert path.read_bytes() == (b"new" if plain else b"oldnew")
-
-
 # --- several at once ---
 
 
@@ -326,30 +272,3 @@ def test_an_error_of_another_file_stays_what_it_was(tmp_path):
     with pytest.raises(FileNotFoundError) as caught, writing(tmp_path / "file"):
         (tmp_path / "other").read_bytes()
     assert caught.value.filename == str(tmp_path / "other")
-
-
-# --- who else writes ---
-
-PACKAGE = Path(autoimb.__file__).parent
-WRITES = re.compile(
-    r"open\([^)]*[\"']r?[wax]b?\+?[\"']|r\+b|write_(?:text|bytes)\(|\.truncate\(|os\.open\(|joblib\.dump\("
-)
-ELSEWHERE = {
-    "cli/app.py": "the null device takes the place of an output that nobody reads",
-    "cli/folders.py": "the null device takes the place of a terminal that was closed",
-    "cli/runs.py": "into memory",
-    "cli/tables.py": "packs into a file that is open",
-    "runs/store.py": "the database of trials, by transactions of SQLite",
-    "runtime/memory.py": "tells the system whom to end first",
-    "runtime/worker.py": "into the workers' own folder",
-    "training/store.py": "into the workers' own folder",
-}
-
-
-def test_files_are_written_by_one_module():
-    found = {
-        path.relative_to(PACKAGE).as_posix()
-        for path in PACKAGE.rglob("*.py")
-        if WRITES.search(path.read_text(encoding="utf-8"))
-    }
-    assert found - {"files.py"} == ELSEWHERE.keys()

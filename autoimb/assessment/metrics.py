@@ -307,7 +307,7 @@ def get_metric(
     Returns
     -------
     Metric
-        Picklable if the metric is a name; otherwise cloudpickle may be needed.
+        Picklable if the metric is a name; other metrics may need pickling by value.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The RUN folder: all that a search leaves behind, written so that no kill can tear it.
+"""The RUN folder, which contains everything that a search writes.
 
 ::
 
@@ -6,12 +6,12 @@
       run.json            the request, the plan, versions, results: one JSON object, by section
       study.db            the trials, and Optuna's study of them: one SQLite file
       pipeline.autoimb    report.html    leaderboard.csv    oof.parquet
-      .lock, .pid         held while a search writes, and by which process
+      .lock, .pid         locked while a search writes, and the process of that search
       .cache/             the workers' copy of the table
 
-Every file appears whole or not at all, and what is written to ``study.db`` is there whole or not at
-all. Pipeline, trials and ``run.json`` have checksums. Reading gives what was written or a
-`RunError`.
+Files are replaced atomically and ``study.db`` is written in transactions, so a kill leaves no
+partial content. Pipeline, trials and ``run.json`` have checksums: reading returns what was written
+or raises `RunError`.
 """
 
 from __future__ import annotations
@@ -25,11 +25,10 @@ import shutil
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Required, Self, TypedDict
+from typing import Any, Self
 
 import msgspec
 from filelock import FileLock, Timeout
-from msgspec import Meta
 
 from autoimb.errors import AutoImbError, RunError
 from autoimb.evaluation.outcome import reason_of
@@ -39,42 +38,18 @@ from autoimb.version import __version__
 
 __all__ = ["RunFolder", "run_text", "understood"]
 
-# what locking says where the file system has no locks
+# Errors of locking on a file system without locks.
 NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
-
-_Seconds = Annotated[float, Meta(ge=0)]
-
-
-class _Session(TypedDict):
-    """When the last session of a search began, in seconds since 1970."""
-
-    started: _Seconds
-
-
-class _PlanSection(TypedDict):
-    """What a search was planned with."""
-
-    time_budget: _Seconds | None
-
-
-class _Sections(TypedDict, total=False):
-    """The sections of ``run.json`` that are read by key; the others are plain values."""
-
-    fingerprint: Required[str]
-    version: Required[str]
-    sha256: Required[str]
-    session: _Session
-    plan: _PlanSection
 
 
 class RunFolder:
-    """One RUN folder; `open` to search, `view` to look.
+    """One RUN folder: `open` locks it for a search, `view` reads it.
 
     Attributes
     ----------
     path, cache : Path
     pipeline, report, leaderboard, oof : Path
-        Where the results go.
+        Files of the results.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -87,43 +62,40 @@ class RunFolder:
         self._run = self.path / "run.json"
         self._study = self.path / "study.db"
         self._pid = self.path / ".pid"
-        self._lock = FileLock(self.path / ".lock", timeout=0, thread_local=False)
-        self._held = self._made = False
+        self._lock_file = self.path / ".lock"
+        self._lock = FileLock(self._lock_file, timeout=0, thread_local=False)
+        self._created = self._locked = False
 
     @classmethod
     def open(
-        cls,
-        path: str | os.PathLike[str],
-        *,
-        fingerprint: str,
-        resume: bool = False,
+        cls, path: str | os.PathLike[str], *, fingerprint: str, resume: bool = False
     ) -> RunFolder:
-        """Lock a folder for a search, create it if needed, and remove what a kill left.
+        """Lock a folder for a search, create it if needed, and recover from a killed search.
 
         Parameters
         ----------
         path : path-like
         fingerprint : str
-            Of the request and the table; a folder holds one search.
+            Identifies the request and the table; a folder contains one search.
         resume : bool
-            Continue the search in the folder; where there is none yet, start it.
+            Continue the search in the folder, or start it if there is none.
 
         Returns
         -------
         RunFolder
-            Locked until `close`, or until the process ends, however it ends.
+            Locked until `close` or the end of the process.
 
         Raises
         ------
         RunError
-            Where the folder can't be written, is in use, holds a link where something is to be
-            written, or a search that this is not meant to go on with.
+            If the folder cannot be written, is in use, contains a symbolic link in place of a file
+            to be written, or a search that cannot be continued by this one.
         OSError
-            Where the disk has no room.
+            If the disk is full.
         """
         folder = cls(path)
         try:
-            folder._take()
+            folder._acquire()
             folder._claim(fingerprint, resume=resume)
             sweep_drafts(folder.path)
             shutil.rmtree(folder.cache, ignore_errors=True)
@@ -135,12 +107,12 @@ class RunFolder:
 
     @classmethod
     def view(cls, path: str | os.PathLike[str]) -> RunFolder:
-        """Look at a folder without taking it; a search may be writing to it.
+        """Return a folder for reading, without locking it.
 
         Raises
         ------
         RunError
-            Where it holds no search.
+            If it contains no search.
         """
         folder = cls(path)
         if not folder._run.is_file():
@@ -149,45 +121,36 @@ class RunFolder:
 
     @property
     def in_use(self) -> bool:
-        """Whether a search holds it; False where the system can't say."""
-        lock = Path(self._lock.lock_file)
-        if lock.is_symlink() or not lock.exists():
-            return False  # none is made by looking, and no other file is touched
+        """Whether a search has locked the folder; False if the file system has no locks."""
+        # A missing lock is not created, and a link is not followed.
+        if self._lock_file.is_symlink() or not self._lock_file.exists():
+            return False
         try:
-            with FileLock(self._lock.lock_file, timeout=0):
+            with FileLock(self._lock_file, timeout=0):
                 return False
         except Timeout:
             return True
-        except (OSError, NotImplementedError):  # a file system without locks can't say
+        except (OSError, NotImplementedError):
             return False
 
     @cached_property
     def store(self) -> TrialStore:
-        """The trials of its search."""
+        """The trials of the search."""
         return TrialStore(self._study, str(self.read_run()["fingerprint"]))
 
     def close(self) -> None:
-        """Sweep the workers' copy of the table away and give the folder back."""
-        if self._held:
+        """Remove the workers' copy of the table and unlock the folder."""
+        if self._locked:
             shutil.rmtree(self.cache, ignore_errors=True)
             with contextlib.suppress(OSError):
                 self._pid.unlink()
             self._lock.release()
-            self._held = False
+            self._locked = False
 
     def discard(self) -> None:
-        """Remove the folder, where this search made it and holds it, and no trial has ended."""
-        if not (self._made and self._held) or (self._run.exists() and self.store.records()):
-            return
-        lock = Path(self._lock.lock_file)
-        with contextlib.suppress(OSError):
-            for path in self.path.iterdir():  # the lock last: whoever comes before is refused
-                if path.is_dir():
-                    shutil.rmtree(path, ignore_errors=True)
-                elif path != lock:
-                    path.unlink()
-            lock.unlink(missing_ok=True)
-            self.path.rmdir()  # unless a search has begun here since
+        """Remove the folder if this search created and locked it and no trial has ended."""
+        if self._created and self._locked and not (self._run.exists() and self.store.records()):
+            shutil.rmtree(self.path, ignore_errors=True)
 
     def __enter__(self) -> Self:
         return self
@@ -196,38 +159,43 @@ class RunFolder:
         self.close()
 
     def read_run(self) -> dict[str, Any]:
-        """Read ``run.json``; empty where there is none.
+        """Read ``run.json``; return an empty dict if it does not exist.
 
         Raises
         ------
         RunError
-            Where it is not what `update_run` wrote.
+            If its content is not what `update_run` wrote.
         """
         try:
             run: dict[str, Any] = msgspec.json.decode(self._run.read_bytes())
-            msgspec.convert(run, _Sections)
             is_intact = run.pop("sha256") == _hash_of(run)
         except FileNotFoundError:
             return {}
         except OSError:
             raise
-        except Exception as error:  # no text, no JSON, or other values
+        except Exception as error:
+            # Damaged content may be no text, no JSON or another value.
             raise RunError(f"{self._run} is damaged: {reason_of(error)}.") from error
         if not is_intact:
             raise RunError(f"{self._run} is damaged: checksum mismatch.")
         return run
 
     def update_run(self, sections: Mapping[str, Any]) -> None:
-        """Replace these sections of ``run.json`` and keep the others."""
+        """Replace some sections of ``run.json`` and keep the others."""
         run = self.read_run() | dict(sections)
         write_file(self._run, run_text(run).encode(), make_folders=False)
 
-    def _take(self) -> None:
-        """Make the folder if need be and lock it for this process, or say who holds it."""
+    def _acquire(self) -> None:
+        """Create the folder if needed, and lock it for this process."""
         try:
-            self._make()
-            self._lock_it()
-            self._held = True
+            with contextlib.suppress(FileExistsError):
+                self.path.mkdir(parents=True)
+                self._created = True
+            for path in (self._study, self.cache, self._run, self._pid, self._lock_file):
+                if path.is_symlink():
+                    raise RunError(f"{path} is a symbolic link, and a search writes to no link.")
+            self._lock_if_possible()
+            self._locked = True
             write_file(self._pid, str(os.getpid()).encode())
         except Timeout as error:
             raise RunError(f"{self.path} is in use by {self._holder()}.") from error
@@ -236,21 +204,12 @@ class RunFolder:
                 raise
             raise RunError(f"{self.path} can't be written: {error.strerror or error}.") from error
 
-    def _make(self) -> None:
-        """Make the folder; what is written to must be no link out of it."""
-        with contextlib.suppress(FileExistsError):
-            self.path.mkdir(parents=True)
-            self._made = True
-        lock = Path(self._lock.lock_file)
-        for path in (self._study, self.cache, self._run, self._pid, lock):
-            if path.is_symlink():
-                raise RunError(f"{path} is a symbolic link, and a search writes to no link.")
-
-    def _lock_it(self) -> None:
-        """Lock; where the file system has no locks, the user has to keep two searches apart."""
+    def _lock_if_possible(self) -> None:
+        """Lock the folder; without locks of the file system, users must keep searches apart."""
         try:
             self._lock.acquire()
-        except NotImplementedError:  # how filelock says that there are no locks here
+        except NotImplementedError:
+            # filelock reports some file systems without locks by this exception.
             pass
         except OSError as error:
             if error.errno not in NO_LOCKS:
@@ -263,10 +222,10 @@ class RunFolder:
             return "another process"
 
     def _claim(self, fingerprint: str, *, resume: bool) -> None:
-        """Start a search, or check that the one in the folder is this one."""
+        """Start a search, or check that the folder contains the same one."""
         run = self.read_run()
         if not run:
-            # the trials' file first: where run.json is, it must be as well
+            # A folder with run.json must have the trials' file, which is therefore created first.
             TrialStore(self._study, fingerprint).create()
             self.update_run({"fingerprint": fingerprint, "version": __version__})
         elif not resume:
@@ -286,31 +245,32 @@ class RunFolder:
 
 
 def run_text(sections: Mapping[str, Any]) -> str:
-    """Write ``run.json`` with its checksum."""
-    # the values as they are read again, NaN as null: both have one checksum
+    """Return the text of ``run.json`` with its checksum."""
+    # The checksum is that of the values as they will be read, where NaN is null.
     run = msgspec.json.decode(msgspec.json.encode(sections))
     return json.dumps(run | {"sha256": _hash_of(run)}, indent=2) + "\n"
 
 
 def _hash_of(values: Mapping[str, Any]) -> str:
-    """Hash plain values, whatever the order of their keys."""
+    """Return a hash of plain values that does not depend on the order of keys."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 @contextlib.contextmanager
 def understood(path: Path, what: str) -> Iterator[None]:
-    """Turn what damage leads to into a `RunError`.
+    """Raise a `RunError` for any error that damaged content of a file causes.
 
     Parameters
     ----------
     path : Path
-        What is damaged.
+        The file.
     what : str
-        Which part of it.
+        Part of its content.
     """
     try:
         yield
     except (AutoImbError, OSError):
         raise
-    except Exception as error:  # a value of another kind can fail in any way
+    except Exception as error:
+        # A value of another kind may cause any exception.
         raise RunError(f"{path}: its {what} is damaged ({reason_of(error)}).") from error

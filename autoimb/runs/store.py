@@ -1,4 +1,4 @@
-"""The trials of a search in one SQLite file, ``study.db``, which Optuna's tables share.
+"""The trials of a search in the SQLite file ``study.db``, which also contains Optuna's tables.
 
 Each trial is one row of our table: its record as JSON, and its out-of-fold predictions and fitted
 networks as bytes, each with a SHA-256 that binds it to its search, its trial and its column. A row
@@ -16,11 +16,11 @@ import hashlib
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from autoimb.errors import RunError
 from autoimb.evaluation.outcome import reason_of
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from autoimb.evaluation.outcome import Scored
 
 __all__ = ["TrialStore"]
+
+_T = TypeVar("_T")
 
 _STUDY = "autoimb"  # the name of Optuna's study
 _TABLE = """CREATE TABLE autoimb_trials (
@@ -75,7 +77,7 @@ class TrialStore:
         Raises
         ------
         RunError
-            Where the file belongs to another program, or holds trials.
+            If the file belongs to another program or contains trials.
         """
         with self._open(mode="rwc") as db:
             if not db.execute("SELECT * FROM sqlite_master").fetchall():
@@ -88,11 +90,11 @@ class TrialStore:
                 )
 
     def save(self, record: TrialRecord, result: Scored | None = None) -> None:
-        """Insert a trial with its result, or replace what the file holds of it."""
+        """Insert a trial with its result, or replace its row."""
         number = record.number
         values: list[Any] = []
         for name, content in zip(_COLUMNS, pack_trial(record, result)):
-            values += [content, None if content is None else self._digest(number, name, content)]
+            values += [content, self._digest(number, name, content)]
         with self._open() as db:
             last = db.execute("SELECT IFNULL(MAX(ended), 0) FROM autoimb_trials").fetchone()[0]
             running = record.status == "running"
@@ -110,18 +112,15 @@ class TrialStore:
             )
 
     def records(self) -> tuple[TrialRecord, ...]:
-        """Read the records of the trials that have ended, by number."""
-        with self._open() as db:
-            self._check_table(db)
-            rows = db.execute(
-                "SELECT number, ended, record, record_sha256 FROM autoimb_trials "
-                "WHERE ended IS NOT NULL ORDER BY number"
-            ).fetchall()
-            # counted in the index of the ends, which a damaged table does not share
-            (count,) = db.execute("SELECT COUNT(ended) FROM autoimb_trials").fetchone()
-            if len(rows) != count:
-                raise sqlite3.DatabaseError(f"{len(rows)} of {count} trials can be read")
-            return tuple(unpack_record(*self._checked(row)) for row in rows)
+        """Read the records of the trials that have ended, by number; check the whole file first.
+
+        Raises
+        ------
+        RunError
+            If anything is damaged.
+        """
+        columns = "number, record, record_sha256"
+        return tuple(self._read(columns, unpack_record, condition="ended IS NOT NULL"))
 
     def end_times(self) -> dict[int, float]:
         """Read when each trial ended, in seconds since the epoch, by number."""
@@ -131,20 +130,29 @@ class TrialStore:
             )
 
     def load(self) -> list[tuple[TrialRecord, Scored | None]]:
-        """Read all trials, also those that were running, by number; check the whole file first.
+        """Read all trials, also running ones, by number; check the whole file first.
 
         Raises
         ------
         RunError
-            Where anything is damaged.
+            If anything is damaged.
         """
+        columns = (f"{name}, {name}_sha256" for name in _COLUMNS)
+        return self._read(f"number, {', '.join(columns)}", unpack_trial)
+
+    def _read(
+        self, columns: str, unpack: Callable[..., _T], *, condition: str = "TRUE"
+    ) -> list[_T]:
+        """Read the trials that satisfy a condition, after checking the file and their digests."""
         with self._open() as db:
             problem = db.execute("PRAGMA integrity_check(1)").fetchone()[0]
             if problem != "ok":
                 raise sqlite3.DatabaseError(problem)
             self._check_table(db)
-            rows = db.execute("SELECT * FROM autoimb_trials ORDER BY number")
-            return [unpack_trial(*self._checked(row)) for row in rows]
+            rows = db.execute(
+                f"SELECT {columns} FROM autoimb_trials WHERE {condition} ORDER BY number"  # noqa: S608
+            )
+            return [unpack(*self._checked(*row)) for row in rows]
 
     def _check_table(self, db: sqlite3.Connection) -> None:
         """Refuse a table of another format, or one with triggers."""
@@ -154,16 +162,16 @@ class TrialStore:
         if definitions != [(_TABLE,)]:
             raise RunError(f"{self.path} does not hold the trials of an autoimb search.")
 
-    def _checked(self, row: tuple[Any, ...]) -> list[Any]:
-        """Return the contents of a row, without their digests, which must be right."""
-        number, _, *pairs = row
+    def _checked(self, number: int, *pairs: Any) -> tuple[Any, ...]:
+        """Return the contents of a row without their digests, which must be right."""
         for name, content, digest in zip(_COLUMNS, pairs[::2], pairs[1::2]):
-            right = None if content is None else self._digest(number, name, content)
-            if digest != right:
+            if digest != self._digest(number, name, content):
                 raise sqlite3.DatabaseError(f"checksum mismatch in {name} of trial {number}")
         return pairs[::2]
 
-    def _digest(self, number: int, name: str, content: str | bytes) -> str:
+    def _digest(self, number: int, name: str, content: str | bytes | None) -> str | None:
+        if content is None:
+            return None
         content = content.encode() if isinstance(content, str) else content
         label = f"{self._search} {number} {name}\n".encode()
         return hashlib.sha256(label + content).hexdigest()
@@ -211,7 +219,7 @@ class TrialStore:
     # --- the file -----------------------------------------------------------------------------
 
     def _connect(self, mode: str = "rw") -> sqlite3.Connection:
-        """Connect without following a link, and without trust in what the file says."""
+        """Connect without following links and without trusting the schema of the file."""
         for suffix in ("", "-journal", "-wal", "-shm"):
             path = Path(f"{self.path}{suffix}")
             if path.is_symlink():
@@ -233,15 +241,17 @@ class TrialStore:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """Raise one error that names the file, for whatever fails."""
+        """Raise an error that names the file for any failure."""
         try:
             yield
         except (RunError, OSError, MemoryError):
             raise
-        except Exception as error:  # what is damaged can fail in any way
+        except Exception as error:
+            # Damaged content may cause any exception; Optuna's and SQLAlchemy's errors have the one
+            # of SQLite as their cause.
             cause: BaseException | None = error
             while cause is not None and not isinstance(cause, sqlite3.Error):
-                cause = cause.__cause__  # Optuna's errors and SQLAlchemy's hide the one of SQLite
+                cause = cause.__cause__
             name = getattr(cause, "sqlite_errorname", "")
             if name == "SQLITE_FULL":
                 full = errno.ENOSPC

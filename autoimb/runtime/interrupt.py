@@ -21,10 +21,9 @@ def ignore_hang_up() -> None:
 class Interrupt:
     """Context manager that defers Ctrl-C until the program is inside `listening`.
 
-    Inside `listening`, Ctrl-C raises KeyboardInterrupt. SIGTERM and SIGHUP are deferred as well if
-    the program handles them like Ctrl-C. A second Ctrl-C is not deferred. Nothing is changed
-    outside the main thread, where Python handles no signals, and under a handler that another
-    program installed.
+    Inside `listening`, Ctrl-C raises KeyboardInterrupt. SIGTERM is deferred as well if the program
+    handles it like Ctrl-C. A second Ctrl-C is not deferred. Nothing is changed outside the main
+    thread, where Python handles no signals, and under a handler that another program installed.
     """
 
     def __init__(self) -> None:
@@ -34,10 +33,9 @@ class Interrupt:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            candidates = (signal.SIGINT, signal.SIGTERM)
             self._signals = [
                 number
-                for number in candidates
+                for number in (signal.SIGINT, signal.SIGTERM)
                 if signal.getsignal(number) is signal.default_int_handler
             ]
         for number in self._signals:

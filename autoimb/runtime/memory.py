@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 __all__ = [
     "be_killed_first",
     "free_memory",
-    "kills_for_memory",
     "memory_a_worker",
     "private_memory",
 ]
@@ -37,7 +36,7 @@ def memory_a_worker(
     n_jobs : int
         Number of workers.
     policy : SearchPolicy
-    most : int or None
+    limit : int or None
         Limit of the user in bytes for the whole search, if any.
     root : Path
         Folder of ``proc`` and ``sys``.
@@ -77,7 +76,7 @@ def private_memory(pid: int, *, threshold: int = 0, root: Path = ROOT) -> int:
     Parameters
     ----------
     pid : int
-    beyond : int
+    threshold : int
         If all anonymous memory of the process, including shared pages, is at most this many bytes,
         it is returned: it is known at once, while the proportional part takes milliseconds.
     root : Path
@@ -93,14 +92,6 @@ def private_memory(pid: int, *, threshold: int = 0, root: Path = ROOT) -> int:
             # The system reports the proportional part from Linux 5.3 on.
             private_bytes = counts_of(process / "smaps_rollup")["Pss_Anon:"] * 1024
     return private_bytes
-
-
-def kills_for_memory(*, root: Path = ROOT) -> int | None:
-    """Return the number of processes killed for lack of memory; None if it is not reported."""
-    try:
-        return counts_of(root / "proc" / "vmstat")["oom_kill"]
-    except (OSError, KeyError):
-        return None
 
 
 def be_killed_first() -> None:

@@ -22,7 +22,7 @@ from pebble import ProcessExpired, ProcessPool
 from autoimb.evaluation.outcome import Cut, Failed, Outcome, reason_of
 from autoimb.evaluation.task import Task, Trial
 from autoimb.foreign import WorkerContext, passes_results, workers_of
-from autoimb.runtime.memory import kills_for_memory, memory_a_worker, private_memory
+from autoimb.runtime.memory import memory_a_worker, private_memory
 from autoimb.runtime.process import warm_up
 from autoimb.runtime.shared import Evaluate, Shared
 from autoimb.runtime.worker import evaluated, one_thread, prepare_worker, run_trial
@@ -179,7 +179,7 @@ class WorkerPool:
 
     def __init__(self, shared: Shared, n_jobs: int, *, memory: int | None = None) -> None:
         self._shared, self._n_jobs, self._memory = shared, n_jobs, memory
-        self._checked_at, self._memory_kills = 0.0, kills_for_memory()
+        self._checked_at = 0.0
         self._running: dict[int, _Running] = {}
         warm_up()
         try:
@@ -307,19 +307,11 @@ class WorkerPool:
             if code is None or code >= 0:
                 return f"the worker ended with exit status {code}"
             name = signal.Signals(-code).name
-            return (
-                f"the worker was killed by {name}{self._kill_cause() if name == 'SIGKILL' else ''}"
-            )
+            cause = ": the system may be out of memory" if name == "SIGKILL" else ""
+            return f"the worker was killed by {name}{cause}"
         if isinstance(error, BrokenProcessPool):
             return "the workers can't be kept alive"
         return reason_of(error)
-
-    def _kill_cause(self) -> str:
-        """Return whether the system killed a worker because memory was exhausted, as text."""
-        previous_kills, self._memory_kills = self._memory_kills, kills_for_memory()
-        if previous_kills is None or self._memory_kills is None:
-            return ": the system may be out of memory"
-        return ": the system was out of memory" if self._memory_kills > previous_kills else ""
 
 
 def _broken() -> Future[Outcome]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
+import tempfile
 import threading
 from functools import cache
 from multiprocessing import connection, util
 from pathlib import Path
 
 from autoimb.foreign import start_server
-from autoimb.runtime.scratch import Scratch, remove_if_unlocked
 
 __all__ = ["end_with_parent", "warm_up"]
 
@@ -24,8 +25,6 @@ PRELOADED = [
     "autoimb.evaluation.trial",
     "autoimb.runtime.compiled",
 ]
-# Seconds that the system may take to release the locks of a dead process.
-PATIENCE = 1.0
 
 
 def end_with_parent(folder: Path) -> None:
@@ -34,7 +33,7 @@ def end_with_parent(folder: Path) -> None:
     Parameters
     ----------
     folder : Path
-        Folder of the parent process, which is removed unless another process has locked it.
+        Folder of the parent process, which is removed then.
     """
     parent = multiprocessing.parent_process()
     if parent is None:
@@ -42,7 +41,7 @@ def end_with_parent(folder: Path) -> None:
 
     def watch() -> None:
         connection.wait([parent.sentinel])
-        remove_if_unlocked(folder, patience=PATIENCE)
+        shutil.rmtree(folder, ignore_errors=True)
         os._exit(1)
 
     threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
@@ -59,20 +58,19 @@ def warm_up() -> Path:
         Folder for temporary files of this process. It is removed when the process ends; if a signal
         ended the process, the server, which ends later, removes the folder.
     """
-    folder = _folder_of(os.getpid()).path
-    place = str(folder.parent)
+    folder = _folder_of(os.getpid())
     first = (
         "from autoimb.runtime.interrupt import ignore_hang_up; ignore_hang_up(); "
-        f"from autoimb.runtime.scratch import sweep_at_exit; sweep_at_exit({place!r})"
+        f"import atexit, shutil; atexit.register(shutil.rmtree, {folder!r}, ignore_errors=True)"
     )
-    start_server(PRELOADED, first=first, folder=str(folder))
-    return folder
+    start_server(PRELOADED, first=first, folder=folder)
+    return Path(folder)
 
 
 @cache
-def _folder_of(pid: int) -> Scratch:  # noqa: ARG001 - a fork of this process has its own
+def _folder_of(pid: int) -> str:  # noqa: ARG001 - a fork of this process has its own
     """Create the temporary folder of this process, which is removed at its normal end."""
-    scratch = Scratch.make()
+    folder = tempfile.mkdtemp(prefix="autoimb-")
     # The low priority removes the folder after the files that multiprocessing creates in it.
-    util.Finalize(None, scratch.remove, exitpriority=-100)
-    return scratch
+    util.Finalize(None, shutil.rmtree, (folder, True), exitpriority=-100)
+    return folder

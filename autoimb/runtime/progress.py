@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import math
+import shutil
 import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self, TextIO
-
-from rich.console import Console
-from rich.live import Live
-from rich.text import Text
 
 from autoimb.runs.record import RAN
 from autoimb.text import clock, harmless
@@ -74,43 +71,39 @@ class Progress:
         self._metric = metric
         self._silent = verbose < 1
         self._stream = sys.stderr if stream is None else stream
-        self._live: Live | None = None
+        self._live = not self._silent and self._stream.isatty()
         self._last_line_at = -math.inf
         self._best: int | None = None
 
     def __enter__(self) -> Self:
-        if not self._silent and self._stream.isatty():
-            console = Console(file=self._stream)
-            self._live = Live(console=console, refresh_per_second=4, transient=True)
-            self._live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
+        self._write(self._live_line(""))
 
     def __call__(self, event: Event) -> None:
         """Display an event."""
-        if self._silent:
-            return
-        if self._live is not None:
+        if self._live:
             line = " | ".join([*self._clock(), _tally(event), *self._standing(event)])
-            self._live.update(Text(harmless(line), no_wrap=True, overflow="ellipsis"))
-        else:
+            self._write(self._live_line(line))
+        elif not self._silent:
             self._show(event)
 
     def tell(self, *lines: str) -> None:
         """Write permanent lines."""
-        if self._silent or not lines:
-            return
+        if not self._silent:
+            self._write(self._live_line("") + "".join(f"{harmless(line)}\n" for line in lines))
+
+    def _live_line(self, line: str) -> str:
+        """Return what replaces the live line and leaves the cursor at its start."""
+        width = shutil.get_terminal_size().columns - 1
+        return f"\r{harmless(line)[:width]:<{width}}\r" if self._live else ""
+
+    def _write(self, text: str) -> None:
         # The reader of a pipe may have ended, or the stream may be closed.
         with contextlib.suppress(OSError, ValueError):
-            if self._live is not None:
-                self._live.console.out(*map(harmless, lines), sep="\n", highlight=False)
-            else:
-                self._stream.writelines(f"{harmless(line)}\n" for line in lines)
-                self._stream.flush()
+            self._stream.write(text)
+            self._stream.flush()
 
     def _show(self, event: Event) -> None:
         """Write a line for a new best trial, and for other trials if the last line is old."""

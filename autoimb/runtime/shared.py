@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
-import cloudpickle
 import joblib
 
 from autoimb.assessment.judge import Judge
 from autoimb.evaluation.outcome import Outcome
 from autoimb.evaluation.task import Task, Trial
 from autoimb.runtime.process import warm_up
-from autoimb.runtime.scratch import Scratch
 
 __all__ = ["Evaluate", "Shared", "load"]
 
 Evaluate = Callable[[Task, Trial], Outcome]
-FILE = "task.joblib"
 
 
 @dataclass(frozen=True)
@@ -30,12 +29,12 @@ class Shared:
     Attributes
     ----------
     task : Task
-    scratch : Scratch
-        Folder of the file.
+    file : Path
+        The file that `load` reads.
     """
 
     task: Task
-    scratch: Scratch
+    file: Path
 
     @classmethod
     def of(cls, task: Task, evaluate: Evaluate, place: Path | None = None) -> Self:
@@ -44,23 +43,21 @@ class Shared:
         The function and the metric may be defined in the user's script, so they are written as
         code; arrays are written so that they can be mapped into memory.
         """
-        scratch = Scratch.make(warm_up() if place is None else place)
+        place = warm_up() if place is None else place
+        place.mkdir(parents=True, exist_ok=True)
+        shared = cls(task, Path(tempfile.mkdtemp(dir=place)) / "task.joblib")
+        code = (evaluate, task.judge.metric)
         tasks = [each for each in (task, task.duels) if each is not None]
         content = {
-            "code": cloudpickle.dumps((evaluate, task.judge.metric)),
+            "code": joblib.wrap_non_picklable_objects(code, keep_wrapper=False),
             "tasks": [(each.dataset, each.plan, _without_metric(each.judge)) for each in tasks],
         }
         try:
-            joblib.dump(content, scratch.path / FILE)
+            joblib.dump(content, shared.file)
         except BaseException:
-            scratch.remove()
+            shutil.rmtree(shared.file.parent, ignore_errors=True)
             raise
-        return cls(task, scratch)
-
-    @property
-    def file(self) -> Path:
-        """The file that `load` reads."""
-        return self.scratch.path / FILE
+        return shared
 
     def remove(self) -> None:
         """Take over the encoders that workers fitted, and remove the folder."""
@@ -68,9 +65,9 @@ class Shared:
         # again.
         twin = Task(self.task.dataset, self.task.plan, self.task.judge)
         with suppress(OSError):
-            twin.share_parts(self.scratch.path)
+            twin.share_parts(self.file.parent)
             self.task.parts.add_encoders(twin.parts.fitted_encoders())
-        self.scratch.remove()
+        shutil.rmtree(self.file.parent, ignore_errors=True)
 
 
 def load(file: Path) -> tuple[Task, Evaluate]:
@@ -80,7 +77,7 @@ def load(file: Path) -> tuple[Task, Evaluate]:
     writable.
     """
     content = joblib.load(file, mmap_mode="c")
-    evaluate, metric = cloudpickle.loads(content["code"])
+    evaluate, metric = content["code"]
     task, *duels = (
         Task(dataset, plan, Judge(metric, **judge)) for dataset, plan, judge in content["tasks"]
     )

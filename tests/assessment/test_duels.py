@@ -459,6 +459,7 @@ def test_what_had_no_turn_is_not_tested():
     assert {duel.reason for duel in fought(SPACE, {}, task)} == {"no control network has a score"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("classes", "metric"), [(2, "average_precision"), (3, "balanced_accuracy")]
 )

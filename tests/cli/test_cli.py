@@ -414,6 +414,7 @@ def test_what_is_no_time_is_refused(text: str, data: Path, capsys) -> None:
     assert "--time-budget must be seconds or a time such as 90s" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_budget_counts_the_whole_program(data: Path, tmp_path: Path) -> None:
     words = ["search", str(data), "--target", "fraud", "--jobs", "1", "--time-budget", "18"]
     start = time.monotonic()
@@ -424,6 +425,7 @@ def test_the_budget_counts_the_whole_program(data: Path, tmp_path: Path) -> None
     assert (tmp_path / "run" / "pipeline.autoimb").is_file()
 
 
+@pytest.mark.slow
 def test_the_budget_does_not_count_the_shell_that_became_the_program(
     data: Path, tmp_path: Path
 ) -> None:

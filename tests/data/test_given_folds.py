@@ -134,6 +134,7 @@ def test_regions_of_unequal_rates_are_compared_by_one_calibration() -> None:
         assert set(region[use]) == set(region[learn]) == {0, 1, 2, 3}
 
 
+@pytest.mark.slow
 def test_copies_held_together_are_scored_and_calibrated_as_new_ones() -> None:
     frame, y, entity = copied_rows(1_000)
     classifier = AutoImbClassifier(

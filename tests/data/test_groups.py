@@ -228,6 +228,7 @@ def test_parts_blocks_and_inner_folds_keep_groups_whole() -> None:
         assert not set(cluster[learn]) & set(cluster[use])
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_truth_where_rows_of_a_group_are_alike() -> None:
     """Twenty groups of a hundred rows: with errors of single rows 75 % of intervals hold it."""
     metric = get_metric("roc_auc", n_classes=2, positive=1)
@@ -302,6 +303,7 @@ def test_the_other_arguments_of_fit_go_with_groups() -> None:
     assert "customer" not in dry_run(model, frame, y, groups="customer").columns
 
 
+@pytest.mark.slow
 def test_from_the_command_line_to_a_refit(
     tmp_path: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

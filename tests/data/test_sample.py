@@ -63,6 +63,7 @@ def test_all_rare_rows_are_drawn_and_weights_give_back_the_counts(folder):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("ends", "cells"), [([], 300), ([1], 1_000), ([1_500, 1_500], 10**6)])
 def test_what_is_drawn_depends_on_neither_parts_nor_pieces(
     folder, tmp_path, monkeypatch, ends, cells

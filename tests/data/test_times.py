@@ -449,6 +449,7 @@ def test_groups_and_times_together(fitted: Any) -> None:
     assert model.predict_proba(frame[["amount", "shop"]]).shape == (len(y), 2)
 
 
+@pytest.mark.slow
 def test_the_other_arguments_of_fit_go_with_times() -> None:
     frame, y = payments(600)
     late = (frame["date"] >= pd.Timestamp("2024-04-15")).to_numpy()
@@ -479,6 +480,7 @@ def test_the_other_arguments_of_fit_go_with_times() -> None:
     assert weekly.fit(frame, y, time="date").facts_.reported["estimate"] == "later rows"
 
 
+@pytest.mark.slow
 def test_from_the_command_line_to_a_refit(
     tmp_path: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -186,6 +186,7 @@ def _case(metric="average_precision", *, number=4, n=300, n_classes=2):
     return judge, singles
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", METRICS, ids=str)
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_every_metric_is_reported_with_its_interval(metric, n_classes):

@@ -267,6 +267,7 @@ def compiled_in(folder: Path, **environment: str) -> subprocess.CompletedProcess
     return python("-W", "error", "-B", "-c", code, cwd=folder, env=environment)
 
 
+@pytest.mark.slow
 def test_what_was_compiled_is_kept_beside_the_code_or_with_the_user_or_not_at_all(tmp_path):
     # a file where the folder would be can't be written to, not even by root
     copied = shutil.copytree(
@@ -297,6 +298,7 @@ print(sum(bool(each.of().stats.cache_hits) for each in kernel._KERNELS), len(ker
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="there is no server that compiles elsewhere")
 def test_after_an_installation_two_processes_compile_until_they_meet(tmp_path):
     def read_and_all(*words: str) -> list[int]:

@@ -768,6 +768,7 @@ def test_a_study_tries_them_beside_its_strategies() -> None:
     assert all(found.results[record.number].fitted is not None for record in beside)
 
 
+@pytest.mark.slow
 def test_with_two_workers_the_first_begins_at_once() -> None:
     found = study(n_trials=2, n_jobs=2, partners=("small_trees",))
     assert found.records[0].stage == "partner"
@@ -855,6 +856,7 @@ def test_a_search_with_trees(kind: str, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_command_line_knows_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     frame, y = mixed_table("binary", 250)
     data, run = tmp_path / "t.csv", tmp_path / "run"

@@ -42,6 +42,7 @@ def marks(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.parent.glob("*.ran"))
 
 
+@pytest.mark.slow
 def test_workers_import_from_the_callers_paths_alone(hostile: Path, tmp_path: Path) -> None:
     """From the folder of the script, where a function of the user is, and not from the current."""
     scripts = tmp_path / "scripts"

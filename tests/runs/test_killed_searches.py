@@ -22,8 +22,8 @@ from autoimb.runs.folder import RunFolder
 from tests.support import studies
 from tests.support.programs import ENVIRONMENT
 
-N_TRIALS = 30
-KILLS = (os.killpg, os.kill, os.killpg)  # all at once, or the search alone
+N_TRIALS = 20
+KILLS = (os.killpg, os.kill)  # all at once, or the search alone
 
 
 def start(folder: Path) -> subprocess.Popen[bytes]:

@@ -38,15 +38,6 @@ def test_whether_a_search_holds_it_is_told(run):
     assert not run.cache.exists()
 
 
-def test_run_json_keeps_its_sections(run):
-    run.update_run({"request": {"metric": "f1"}})
-    plan = {"time_budget": 5.0, "folds": 3}
-    run.update_run({"plan": plan})
-    assert run.read_run()["request"] == {"metric": "f1"}
-    assert run.read_run()["fingerprint"] == FINGERPRINT
-    assert RunFolder.view(run.path).read_run()["plan"] == plan
-
-
 def test_a_folder_holds_one_search(run):
     run.close()
     with pytest.raises(RunError, match="already holds a search"):
@@ -54,11 +45,6 @@ def test_a_folder_holds_one_search(run):
     with pytest.raises(RunError, match="holds another search"):
         RunFolder.open(run.path, fingerprint="f" * 16, resume=True)
     RunFolder.open(run.path, fingerprint=FINGERPRINT, resume=True).close()
-
-
-def test_resume_starts_where_there_is_nothing_yet(tmp_path):
-    RunFolder.open(tmp_path / "a" / "b", fingerprint=FINGERPRINT, resume=True).close()
-    assert (tmp_path / "a" / "b" / "run.json").is_file()
 
 
 def test_a_folder_is_locked_while_a_search_writes(run):
@@ -74,9 +60,9 @@ def test_the_refused_one_of_two_removes_nothing(tmp_path):
     path = tmp_path / "run"
     with RunFolder.open(path, fingerprint=FINGERPRINT) as first:
         second = RunFolder(path)
-        second._made = True
+        second._created = True
         with pytest.raises(RunError, match="in use"):
-            second._take()
+            second._acquire()
         second.discard()
         second.close()
         assert first.read_run()["fingerprint"] == FINGERPRINT
@@ -87,7 +73,7 @@ def test_the_refused_one_of_two_removes_nothing(tmp_path):
 def test_what_another_made_or_holds_a_trial_is_not_discarded(run, path):
     with RunFolder.open(path, fingerprint=FINGERPRINT, resume=True) as folder:
         folder.discard()
-    run._made = run._held = True
+    run._created = run._locked = True
     run.discard()
     assert len(RunFolder.view(path).store.records()) == 3
 
@@ -144,11 +130,6 @@ def test_looking_leaves_no_lock(run):
     assert not (run.path / ".lock").exists()
 
 
-def test_view_needs_a_search(tmp_path):
-    with pytest.raises(RunError, match="holds no search"):
-        RunFolder.view(tmp_path)
-
-
 def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="can't be written"):
@@ -173,18 +154,7 @@ def flip(path, at):
 
 
 @pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"{",
-        b"[]",
-        b"\xff\xfe",
-        b"null",
-        b'{"study": 1}',
-        b"[" * 100_000,
-        b'{"version": "0.1.0"}',
-        b'{"results": [], "sha256": "0"}',
-    ],
+    "content", [b"", b"[]", b"\xff\xfe", b"[" * 100_000, b'{"results": [], "sha256": "0"}']
 )
 def test_a_damaged_run_is_an_error(path, content):
     (path / "run.json").write_bytes(content)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -27,7 +26,6 @@ X = random.normal(size=(400, 5)) + y[:, None]
 limits = {"time_budget": None, "n_trials": 1000} if sys.argv[1] == "trials" else {}
 AutoImbClassifier(**limits, n_jobs=2, random_state=0, verbose=1, network="mlp").fit(X, y)
 """
-NEXT = "from autoimb.runtime.scratch import Scratch; Scratch.make().remove()"
 
 
 def start(place: Path, code: str, *words: str) -> subprocess.Popen[str]:
@@ -48,6 +46,7 @@ def in_the_middle(process: subprocess.Popen[str]) -> None:
     assert len(list(islice(lines, 2))) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", ["time", "trials"])
 def test_sigterm_in_the_middle_of_trials(limit: str, tmp_path: Path) -> None:
     process = start(tmp_path, FIT, limit)
@@ -61,6 +60,7 @@ def test_sigterm_in_the_middle_of_trials(limit: str, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_sigterm_before_a_worker_is_up(tmp_path: Path) -> None:
     process = start(tmp_path, FIT, "time")
     studies.wait_until(
@@ -71,17 +71,4 @@ def test_sigterm_before_a_worker_is_up(tmp_path: Path) -> None:
     process.communicate()
     assert process.returncode == -signal.SIGTERM
     studies.wait_until(lambda: not studies.alive(process.pid), 20)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_what_is_left_when_all_are_killed_is_swept_at_the_next_start(tmp_path: Path) -> None:
-    process = start(tmp_path, FIT, "time")
-    in_the_middle(process)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-    studies.wait_until(lambda: not studies.alive(process.pid), 20)
-    assert list(tmp_path.glob("**/work.joblib"))  # nobody was left to remove it
-    following = start(tmp_path, NEXT)
-    following.communicate()
-    assert following.returncode == 0
     assert list(tmp_path.iterdir()) == []

@@ -100,6 +100,7 @@ def busy(task, trial):
 # --- what a search gives --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [{}, {"time": np.arange(240), "groups": np.arange(240) % 60}])
 def test_leaderboard_and_artifact_are_those_of_this_machine(client, tmp_path, monkeypatch, rows):
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
@@ -132,6 +133,7 @@ def _studies_there():
     return len(_jobs)
 
 
+@pytest.mark.slow
 def test_a_worker_killed_in_mid_trial_costs_nothing_but_time(client):
     options = {"n_jobs": 2, "n_trials": 6}
     undisturbed = studies.study(backend=Synchronous(LOCAL), **options)
@@ -175,6 +177,7 @@ def test_a_trial_ends_itself_at_its_deadline_and_the_worker_goes_on(client, runn
     assert pids(client) == before
 
 
+@pytest.mark.slow
 def test_a_trial_that_kills_its_workers_has_failed(client, runner):
     dying, good, _ = strategies(3)
     runner.submit(0, Trial(dying, FOREVER))
@@ -237,6 +240,7 @@ def test_n_jobs_counts_the_workers_of_the_cluster(client):
     assert counted == {None: 2, -1: 2, -2: 1, -9: 1, 5: 5}
 
 
+@pytest.mark.slow
 def test_workers_of_several_threads_are_refused():
     with (
         cluster(1, threads=2) as (address, _),
@@ -262,6 +266,7 @@ def documented_command(address: str, data: Path) -> list[str]:
     return words[1:]
 
 
+@pytest.mark.slow
 def test_lost_workers_cost_time_and_a_lost_scheduler_ends_the_search_with_what_it_had(tmp_path):
     frame, y = tables.mixed_table("binary", 240)
     frame.assign(churned=y).to_csv(tmp_path / "rows.csv", index=False)
@@ -326,6 +331,7 @@ def test_a_missing_package_is_one_sentence(monkeypatch):
         pass
 
 
+@pytest.mark.slow
 def test_a_local_search_does_not_import_it():
     code = """
 import sys

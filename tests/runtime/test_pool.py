@@ -207,6 +207,7 @@ def test_one_bad_trial_takes_no_other_with_it(pooled):
     assert {type(outcome) for outcome in gather(runner, 3).values()} == {Scored}
 
 
+@pytest.mark.slow
 @linux
 def test_too_much_memory_costs_one_trial(pooled):
     """The other worker's trial goes on, and so does the pool."""
@@ -225,20 +226,6 @@ def test_too_much_memory_costs_one_trial(pooled):
     assert isinstance(gather(runner, 1)[2], Scored)
 
 
-@pytest.mark.parametrize(
-    ("counts", "reason"),
-    [
-        ([0, 0], "the worker was killed by SIGKILL"),
-        ([0, 1], "the worker was killed by SIGKILL: the system was out of memory"),
-        ([None, None], "the worker was killed by SIGKILL: the system may be out of memory"),
-    ],
-)
-def test_who_killed_a_worker(pooled, monkeypatch, counts, reason):
-    monkeypatch.setattr(pool_module, "kills_for_memory", lambda: counts.pop(0))
-    runner = pooled(die, n_jobs=1)
-    assert outcome_of(runner).reason == reason
-
-
 @linux
 def test_workers_are_killed_before_the_search(pooled):
     runner = pooled(ranked, n_jobs=1)
@@ -247,6 +234,7 @@ def test_workers_are_killed_before_the_search(pooled):
     assert int(gather(runner, 1)[0].reason) == min(own + 300, 1000)
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_while_it_sends_holds_nobody_up(pooled):
     """Non-regression test: it kept the pool's lock, and the search waited for ever."""
     runner = pooled(large_and_slow)
@@ -255,7 +243,7 @@ def test_a_worker_that_dies_while_it_sends_holds_nobody_up(pooled):
     runner.submit(1, Trial(torn, FOREVER))
     found = gather(runner, 2)
     assert isinstance(found[0], Scored)
-    assert found[1].reason == "the worker was killed by SIGKILL"
+    assert found[1].reason.startswith("the worker was killed by SIGKILL")
     runner.submit(2, Trial(slow, FOREVER))
     assert isinstance(gather(runner, 1)[2], Scored)
 
@@ -265,6 +253,7 @@ def test_a_worker_that_dies_while_it_sends_holds_nobody_up(pooled):
     [
         (crash, "ValueError: no good"),
         (leave, "the worker ended with exit status 3"),
+        (die, "the worker was killed by SIGKILL: the system may be out of memory"),
     ],
 )
 def test_reasons(pooled, evaluate, reason):
@@ -358,6 +347,7 @@ def runs(pid):
         return False
 
 
+@pytest.mark.slow
 def test_no_orphans(tmp_path):
     """A SIGKILL of the parent ends its workers, whatever they are at."""
     process = subprocess.Popen(
@@ -425,6 +415,7 @@ SCRIPT = """
 """
 
 
+@pytest.mark.slow
 def test_a_script_without_a_guard_runs_once(tmp_path):
     """Workers neither run the user's script again nor miss what it defines."""
     script = tmp_path / "story.py"

@@ -27,6 +27,7 @@ def counts() -> tuple[int, int, int]:
     return now.processes, now.threads, now.files
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it looks into /proc")
 def test_a_fit_leaves_no_thread_file_or_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -15,7 +15,6 @@ from autoimb.errors import RunError
 from autoimb.policy import DEFAULT_POLICY, Reserves, SearchPolicy
 from autoimb.runtime.memory import (
     free_memory,
-    kills_for_memory,
     memory_a_worker,
     private_memory,
 )
@@ -122,7 +121,6 @@ def test_the_command_line_says_what_workers_may_hold(
 
 def test_where_the_system_does_not_say_there_is_no_limit(tmp_path: Path) -> None:
     assert memory_a_worker(2, DEFAULT_POLICY, root=tmp_path) is None
-    assert kills_for_memory(root=tmp_path) is None
     assert private_memory(1, root=tmp_path) == 0
 
 

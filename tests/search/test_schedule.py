@@ -80,6 +80,7 @@ def test_a_small_batch_begins_too():
     assert runner.idle == 3
 
 
+@pytest.mark.slow
 def test_the_pace_of_workers_decides_nothing():
     given = {"space": SPACE, "duels": True, "partners": ("small_trees",), "n_jobs": 2}
     given |= {
@@ -118,6 +119,7 @@ def searched(
     return board, hashlib.sha256(model.export(path).read_bytes()).hexdigest()
 
 
+@pytest.mark.slow
 def test_leaderboard_and_artifact_are_the_same_to_the_byte(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

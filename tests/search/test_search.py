@@ -215,6 +215,7 @@ def test_none_is_the_answer_where_no_method_beats_it_by_more_than_its_error(
     assert chosen(prepared, tie, control) == 1
 
 
+@pytest.mark.slow
 def test_the_best_of_many_equal_methods_is_seldom_chosen(prepared: Preparation) -> None:
     """Chance alone makes the best of ten better than the control nearly always."""
     y, random = prepared.dataset.y, np.random.default_rng(0)

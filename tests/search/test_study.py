@@ -112,6 +112,7 @@ def test_the_same_seed_gives_the_same_leaderboard():
     assert list(first.results) == list(second.results)
 
 
+@pytest.mark.slow
 def test_a_resumed_study_goes_on_like_one_that_was_never_stopped(tmp_path):
     whole = study(n_trials=PLANNED + 2)
     with opened(tmp_path) as folder:
@@ -217,6 +218,7 @@ def test_partial_results_count_only_where_nothing_is_complete():
 # --- time --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_deadline_ends_the_search_in_time():
     started = time.monotonic()
     result = study(n_trials=None, n_jobs=2, evaluate=studies.slowly, deadline=Deadline.after(8.0))
@@ -292,6 +294,7 @@ def test_sigterm_is_heard_like_ctrl_c_where_the_program_says_so():
         signal.signal(signal.SIGTERM, before)
 
 
+@pytest.mark.slow
 def test_ctrl_c_kills_what_runs_in_workers():
     presser = threading.Timer(7.0, os.kill, (os.getpid(), signal.SIGINT))
     presser.start()

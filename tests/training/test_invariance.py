@@ -63,6 +63,7 @@ def test_the_answer_is_the_same(other: Other, expected: np.ndarray) -> None:
     np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.slow
 def test_weights_count_by_their_ratios() -> None:
     weight = np.random.default_rng(0).choice([0.5, 1.0, 2.0], len(Y))
     once, fourfold = (answer(FRAME, Y, NEW, sample_weight=w) for w in (weight, 4 * weight))
