@@ -184,7 +184,7 @@ class TrainingState:
         self.checkpoint = counts["checkpoint"]
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def train(
     network: Network,
     pack: Pack,
@@ -244,7 +244,7 @@ def train(
                 if deadline.expired:
                     break
                 chosen, step_truth, step_weights = step_batch
-                logits = network.forward(pack.x, pack.codes, pool, chosen=chosen)
+                logits = network.forward(pack.x, pack.codes, chosen, pool)
                 network.backward(loss.gradient(logits, step_truth, step_weights))
                 state.optimizer.step(schedule.rate(checkpoint * schedule.steps + step))
                 if step % averaging_interval == averaging_interval - 1:
