@@ -22,9 +22,11 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 @pytest.fixture(autouse=True, scope="session")
 def _compiled() -> None:
     """Compile before tests measure time, as it takes seconds without a cache."""
-    from autoimb.nn.compiled.run import compile_all
+    import torch
 
-    compile_all()
+    from autoimb.nn.code import training_code
+
+    training_code(torch.device("cpu"))
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ __all__ = ["MaskPool"]
 
 
 class MaskPool:
-    """Zeros and ones for every member, cut at random offsets.
+    """Factors of the units of every member, 0 or 1/(1-p), cut at random offsets.
 
     A member's pool is drawn from its own stream, and the offsets from one that all members of a
     round share, so a member's masks do not depend on its pack. Rates are rounded to 1/256, which
@@ -24,9 +24,14 @@ class MaskPool:
     ----------
     keys : sequence of Key, of length M
     rate : float
-        Share of zeros.
+        Share p of zeros.
     size : int
         Number of values in the largest window.
+
+    Attributes
+    ----------
+    values : Tensor of shape (M, P)
+        P is 0 where nothing is dropped.
     """
 
     def __init__(
@@ -43,30 +48,30 @@ class MaskPool:
         # Shares of the largest offset; they are drawn in batches, as single draws are slow.
         self._drawn: list[float] = []
         self._zeros = round(rate * 256)
-        self._size = 2 * size
-        pool_size = self._size if self._zeros else 0
-        self._pool = torch.empty((len(keys), pool_size), dtype=dtype, device=device)
+        self._size = 2 * size if self._zeros else 0
+        self.values = torch.empty((len(keys), self._size), dtype=dtype, device=device)
         self.refresh()
-
-    @staticmethod
-    def rounded(rate: float) -> float:
-        """Return the rate that is applied: the nearest multiple of 1/256."""
-        return round(rate * 256) / 256
 
     def refresh(self) -> None:
         """Draw new pools; the trainer calls this at every epoch."""
         if self._zeros == 0:
             return
-        for row, stream in zip(self._pool, self._streams):
+        for row, stream in zip(self.values, self._streams):
             draws = stream.integers(0, 256, self._size, dtype=np.uint8)
             row.copy_(torch.from_numpy(draws >= self._zeros))
+        self.values.mul_(256 / (256 - self._zeros))
 
-    def mask(self, rows: int, width: int) -> Tensor | None:
-        """Return a view ``(M, rows, width)``, or None where nothing is dropped."""
+    def start(self, count: int) -> int:
+        """Return the offset of the next window of so many values."""
         if self._zeros == 0:
-            return None
-        need = rows * width
+            return 0
         if not self._drawn:
             self._drawn = self._offsets.random(256).tolist()
-        start = int(self._drawn.pop() * (self._size - need + 1))
-        return self._pool[:, start : start + need].view(-1, rows, width)
+        return int(self._drawn.pop() * (self._size - count + 1))
+
+    def mask(self, rows: int, width: int) -> Tensor | None:
+        """Return the next window, ``(M, rows, width)``, or None where nothing is dropped."""
+        if self._zeros == 0:
+            return None
+        start = self.start(rows * width)
+        return self.values[:, start : start + rows * width].view(-1, rows, width)

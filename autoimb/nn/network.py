@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TypedDict
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -11,15 +10,11 @@ from torch import Tensor
 
 from autoimb.data.encoding.levels import MISSING_LEVEL, OTHER_LEVEL
 from autoimb.errors import ArtifactError
+from autoimb.nn.code import training_code
 from autoimb.nn.dropout import MaskPool
-from autoimb.nn.kernels import training_kernels
-from autoimb.nn.layers import Buffers, Embedding, Heads, Layer, Linear, SpreadLinear
-from autoimb.nn.ntk import SLOW, ScaledHeads, ScaledLinear
+from autoimb.nn.layers import SLOW, Block, Dense, Embedding, Heads, Layer, Norm, Periodic, Workspace
 from autoimb.nn.parameters import Parameters
-from autoimb.nn.periodic import Periodic
-from autoimb.nn.plain import PlainKernels
-from autoimb.nn.residual import ActiveNorm, Block
-from autoimb.nn.spec import FREQUENCIES, Activation, Body, NetworkSpec
+from autoimb.nn.spec import FREQUENCIES, NetworkSpec
 from autoimb.randomness import Key, Purpose
 
 __all__ = ["Network", "NetworkSpec", "build"]
@@ -38,7 +33,8 @@ class Network:
     dtype, device
         Type and device of all arrays.
     training : bool
-        Whether the network will be trained, for which a CPU uses compiled kernels.
+        Whether the network will be trained: by compiled code where there is such code, otherwise
+        by torch's automatic differentiation.
     """
 
     def __init__(
@@ -51,30 +47,31 @@ class Network:
         training: bool,
     ) -> None:
         self.spec, self.members, self.dtype, self.device = spec, members, dtype, device
+        tangent = spec.body == "scaled"
         self._embedding = (
             Embedding("embedding", spec.cardinalities, spec.embedding_dim)
             if spec.cardinalities
             else None
         )
-        rate = SLOW if spec.body == "scaled" else 1.0
+        rate = SLOW if tangent else 1.0
         self._periodic = Periodic("periodic", spec.periodic, rate=rate) if spec.periodic else None
-        self._hidden, incoming = _hidden_layers(spec)
-        self._heads = (
-            ScaledHeads("heads", spec.width, n_classes=spec.n_classes, incoming=incoming)
-            if spec.body == "scaled"
-            else Heads("heads", spec.width, k=spec.k, n_classes=spec.n_classes, incoming=incoming)
+        self._hidden = _hidden_layers(spec)
+        self._heads = Heads(
+            "heads", spec.width, k=spec.k, n_classes=spec.n_classes, tangent=tangent
         )
         embeddings = [part for part in (self._embedding, self._periodic) if part is not None]
         layers = [*embeddings, *self._hidden, self._heads]
-        declared = [p for layer in layers for p in layer.declared_parameters()]
+        declared = [p for layer in layers for p in layer.declared]
         self.parameters = Parameters(declared, members, dtype=dtype, device=device)
-        kernels = training_kernels(dtype, device) if training else PlainKernels()
-        self._buffers = Buffers(kernels, dtype, device)
-        # The input buffer of the last call, and views of its columns.
-        self._parts: tuple[Tensor, ...] = (torch.empty(0),) * 5
+        code = training_code(device, dtype) if training else None
+        self._space = None if code is None else Workspace(code)
+        self._trained = [p.name for p in declared if p.rate] if training and code is None else []
         for layer in layers:
-            layer.bind(self.parameters, self._buffers)
+            layer.bind(self.parameters, self._space)
+        for name in self._trained:
+            self.parameters.value(name).requires_grad_()
 
+    @torch.no_grad()
     def draw(self, keys: Sequence[Key], n_inputs: Sequence[int]) -> None:
         """Draw the initial parameters of every member; see `Parameters.draw`.
 
@@ -91,87 +88,112 @@ class Network:
         if self._embedding is not None:
             self._embedding.silence((OTHER_LEVEL, MISSING_LEVEL))
 
-    @torch.inference_mode()
-    def init_from_rows(self, x: Tensor, codes: Tensor | None, keys: Sequence[Key]) -> None:
+    @torch.no_grad()
+    def init_from_rows(
+        self, x: Tensor, codes: Tensor | None, chosen: Tensor, keys: Sequence[Key]
+    ) -> None:
         """Adjust the initial parameters to training rows, if the kind of network does so.
 
         Parameters
         ----------
-        x : Tensor of shape (M, n, n_inputs)
-            Training rows of each member.
-        codes : Tensor of shape (M, n, Q), or None
+        x, codes, chosen
+            Training rows of each member, as in `forward`.
         keys : sequence of Key, of length members
         """
+        if self.spec.body != "scaled":
+            return
         streams = [key.stream(Purpose.FIRST_BIASES) for key in keys]
-        x = self._inputs(x, codes, None)
-        for layer in (*self._hidden, self._heads):
-            if isinstance(layer, ScaledLinear | ScaledHeads):
-                x = layer.init_from_rows(x, streams)
+        x = self._inputs(x, codes, chosen)
+        for layer in self._hidden:
+            assert isinstance(layer, Dense)
+            x = layer.init_from_rows(x, streams)
+        self._heads.init_from_rows(x, streams)
 
     def forward(
-        self,
-        x: Tensor,
-        codes: Tensor | None,
-        pool: MaskPool | None = None,
-        *,
-        chosen: Tensor | None = None,
+        self, x: Tensor, codes: Tensor | None, chosen: Tensor, pool: MaskPool | None = None
     ) -> Tensor:
         """Map dense columns and codes to logits.
 
         Parameters
         ----------
-        x : Tensor of shape (M, B, n_inputs), or (R, n_inputs)
-        codes : Tensor of shape (M, B, Q), or (R, Q), or None without embedded columns
-        pool : MaskPool, optional
-            Dropout masks, for training only.
-        chosen : int64 Tensor of shape (M * B,), optional
+        x : Tensor of shape (R, n_inputs)
+        codes : Tensor of shape (R, Q), or None without embedded columns
+        chosen : int64 Tensor of shape (M * B,)
             Positions, among R rows that all members share, of the rows of each member; the first
             B positions belong to the first member.
+        pool : MaskPool, optional
+            Dropout masks, for training only.
 
         Returns
         -------
         Tensor of shape (M, k, C, B)
             Overwritten by the next call.
         """
-        x = self._inputs(x, codes, chosen)
-        for layer in self._hidden:
-            x = layer.forward(x, pool)
-        return self._heads.forward(x, pool)
+        if self._space is not None:
+            return torch.from_numpy(self._compute(self._space, x, codes, chosen, pool))
+        with torch.set_grad_enabled(pool is not None and bool(self._trained)):
+            h = self._inputs(x, codes, chosen)
+            for layer in self._hidden:
+                h = layer.forward(h, pool)
+            self._logits = self._heads.forward(h)
+        return self._logits.detach()
 
-    def _inputs(self, x: Tensor, codes: Tensor | None, chosen: Tensor | None) -> Tensor:
+    def _inputs(self, x: Tensor, codes: Tensor | None, chosen: Tensor) -> Tensor:
         """Return embedded columns followed by the dense ones: (M, B, embedded + n_inputs)."""
-        spec, first = self.spec, self.spec.embedded
-        if chosen is None and not first:
-            return x
-        batch = x.shape[1] if chosen is None else chosen.shape[0] // self.members
-        inputs = self._buffers.get("inputs", self.members, batch, first + x.shape[-1])
-        # The views are kept while the buffer stays the same, as slicing at every step takes time.
-        if self._parts[0] is not inputs:
-            split = spec.embedding_dim * len(spec.cardinalities)
-            numbers = inputs[:, :, first : first + spec.periodic]
-            columns = slice(split), slice(split, first), slice(first, None)
-            self._parts = (inputs, *(inputs[:, :, part] for part in columns), numbers)
-        _, vectors, waves, dense, numbers = self._parts
-        self._buffers.kernels.place(x, chosen, dense)
+        dense = x[chosen].view(self.members, -1, x.shape[1])
+        parts = [dense]
+        if self._periodic is not None:
+            parts.insert(0, self._periodic.vectors(dense[:, :, : self.spec.periodic]))
         if self._embedding is not None:
             assert codes is not None
-            self._embedding.forward(codes, chosen, vectors)
+            levels = codes[chosen].view(*dense.shape[:2], -1)
+            parts.insert(0, self._embedding.vectors(levels))
+        return dense if len(parts) == 1 else torch.cat(parts, 2)
+
+    def _compute(
+        self,
+        space: Workspace,
+        x: Tensor,
+        codes: Tensor | None,
+        chosen: Tensor,
+        pool: MaskPool | None,
+    ) -> np.ndarray:
+        """Return the logits by compiled code; for the parameters see `forward`."""
+        first, split, rows = self.spec.embedded, self.spec.embedded_levels, chosen.numpy()
+        h = space.get("inputs", self.members, len(rows) // self.members, first + x.shape[1])
+        space.code.place(x.numpy(), rows, first, h)
+        if self._embedding is not None:
+            assert codes is not None
+            self._embedding.write(codes.numpy(), rows, h)
         if self._periodic is not None:
-            self._periodic.forward(numbers, waves)
-        return inputs
+            self._periodic.write(h, first, split)
+        for layer in self._hidden:
+            h = layer.compute(h, pool)
+        return self._heads.compute(h)
 
     def backward(self, gradient: Tensor) -> None:
-        """Write all parameters' gradients from that of the logits, ``(M, k, C, B)``."""
-        back = self._heads.backward(gradient)
+        """Write all parameters' gradients from that of the logits of the last `forward`.
+
+        Parameters
+        ----------
+        gradient : Tensor of shape (M, k, C, B)
+            May be overwritten.
+        """
+        if self._space is None:
+            values = [self.parameters.value(name) for name in self._trained]
+            gradients = torch.autograd.grad(self._logits, values, gradient)
+            for name, computed in zip(self._trained, gradients):
+                self.parameters.gradient(name).copy_(computed)
+            return
+        back = self._heads.backward(gradient.numpy())
         for layer in reversed(self._hidden):
             back = layer.backward(back)
-        split = self.spec.embedding_dim * len(self.spec.cardinalities)
         if self._embedding is not None:
-            self._embedding.backward(back[:, :, :split])
+            self._embedding.backward(back)
         if self._periodic is not None:
-            self._periodic.backward(back[:, :, split:])
+            self._periodic.backward(back)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def predict(self, x: Tensor, codes: Tensor | None, *, chunk: int | None = None) -> Tensor:
         """Return logits without dropout, a chunk of rows at a time.
 
@@ -187,24 +209,22 @@ class Network:
         -------
         Tensor of shape (M, n, k, C)
         """
-        n, shared = x.shape[1], self.members // x.shape[0]
+        (folds, n, _), spec = x.shape, self.spec
         if chunk is None:
             # Rows per chunk are a multiple of 64, between 64 and 4096.
-            wide = self.members * max(
-                self.spec.k * self.spec.widest, self.spec.periodic * FREQUENCIES
-            )
+            wide = self.members * max(spec.k * spec.widest, spec.periodic * FREQUENCIES)
             chunk = min(max(CACHED // wide // 64 * 64, 64), 4096)
-        out = torch.empty(
-            (self.members, n, self.spec.k, self.spec.n_classes),
-            dtype=self.dtype,
-            device=self.device,
-        )
+        shape = (self.members, n, spec.k, spec.n_classes)
+        out = torch.empty(shape, dtype=self.dtype, device=self.device)
+        x, codes = x.flatten(0, 1), None if codes is None else codes.flatten(0, 1)
+        # The first row of each member's fold, (M, 1).
+        starts = n * torch.arange(folds, device=self.device)[:, None]
+        starts = starts.repeat_interleave(self.members // folds, 0)
         for start in range(0, n, chunk):
-            part = slice(start, min(start + chunk, n))
-            chunk_x = _repeated(x[:, part], shared)
-            chunk_codes = None if codes is None else _repeated(codes[:, part], shared)
+            rows = torch.arange(start, min(start + chunk, n), device=self.device)
+            logits = self.forward(x, codes, (starts + rows).view(-1))
             # (M, k, C, B) -> (M, B, k, C)
-            out[:, part] = self.forward(chunk_x, chunk_codes).permute(0, 3, 1, 2)
+            out[:, start : start + chunk] = logits.permute(0, 3, 1, 2)
         return out
 
     def state(self) -> dict[str, np.ndarray]:
@@ -229,11 +249,6 @@ class Network:
         self.parameters.from_arrays(state)
 
 
-def _repeated(rows: Tensor, times: int) -> Tensor:
-    """Repeat each fold's rows for its members: (F, B, D) -> (F * times, B, D)."""
-    return rows if times == 1 else rows.repeat_interleave(times, 0)
-
-
 def build(
     spec: NetworkSpec,
     members: int,
@@ -246,80 +261,31 @@ def build(
     return Network(spec, members, dtype=dtype, device=torch.device(device), training=training)
 
 
-# --- hidden layers -------------------------------------------------------------------------------
-
-
-class _Common(TypedDict):
-    """Arguments that most hidden layers have in common."""
-
-    activation: Activation
-    dropout: float
-
-
-def _hidden_layers(spec: NetworkSpec) -> tuple[list[Layer], float]:
-    """Return a network's hidden layers, and the factor 1/(1-p) of the last one's dropout."""
-    rescaling = 1.0 / (1.0 - MaskPool.rounded(spec.dropout))
-    layers = _BODIES[spec.body](spec, rescaling)
-    return layers, 1.0 if spec.body == "residual" else rescaling
-
-
-def _common(spec: NetworkSpec) -> _Common:
-    return {"activation": spec.activation, "dropout": spec.dropout}
-
-
-def _inputs(spec: NetworkSpec) -> int:
-    return spec.embedded + spec.n_inputs
-
-
-def _residual(spec: NetworkSpec, rescaling: float) -> list[Layer]:
-    width, activation = spec.width, spec.activation
-    blocks = [
-        Block(f"block{i}", width, activation=activation, dropout=spec.dropout, rescaling=rescaling)
-        for i in range(spec.depth)
-    ]
-    first = Linear("hidden0", _inputs(spec), width, activation=None, embedded=spec.embedded)
-    return [first, *blocks, ActiveNorm("norm", width, activation=activation)]
-
-
-def _scaled(spec: NetworkSpec, rescaling: float) -> list[Layer]:
+def _hidden_layers(spec: NetworkSpec) -> list[Layer]:
+    """Return a network's hidden layers."""
+    width, activation, n_in = spec.width, spec.activation, spec.embedded + spec.n_inputs
+    if spec.body == "residual":
+        return [
+            Dense("hidden0", n_in, width, embedded=spec.embedded),
+            *(Block(f"block{i}", width, activation=activation) for i in range(spec.depth)),
+            Norm("norm", width, activation=activation),
+        ]
+    tangent = spec.body == "scaled"
+    first = Dense(
+        "hidden0",
+        n_in,
+        width,
+        activation=activation,
+        embedded=spec.embedded,
+        k=spec.k,
+        # The initial distribution of the TabM paper.
+        spread="normal" if spec.ple or spec.periodic else "signs",
+        tangent=tangent,
+    )
     return [
-        ScaledLinear(
-            f"hidden{i}",
-            spec.width if i else _inputs(spec),
-            spec.width,
-            **_common(spec),
-            incoming=rescaling if i else 1.0,
-            embedded=None if i else spec.embedded,
-        )
-        for i in range(spec.depth)
+        first,
+        *(
+            Dense(f"hidden{i}", width, width, activation=activation, tangent=tangent)
+            for i in range(1, spec.depth)
+        ),
     ]
-
-
-def _shared(spec: NetworkSpec, rescaling: float) -> list[Layer]:
-    width, common = spec.width, _common(spec)
-    later = [
-        Linear(f"hidden{i}", width, width, incoming=rescaling, **common)
-        for i in range(1, spec.depth)
-    ]
-    first: Layer
-    if spec.k == 1:
-        first = Linear("hidden0", _inputs(spec), width, embedded=spec.embedded, **common)
-    else:
-        first = SpreadLinear(
-            "hidden0",
-            _inputs(spec),
-            width,
-            embedded=spec.embedded,
-            k=spec.k,
-            # The initial distribution of the paper.
-            spread="normal" if spec.ple or spec.periodic else "signs",
-            **common,
-        )
-    return [first, *later]
-
-
-_BODIES: Mapping[Body, Callable[[NetworkSpec, float], list[Layer]]] = {
-    "plain": _shared,
-    "residual": _residual,
-    "scaled": _scaled,
-}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from math import prod
 from typing import Literal
@@ -56,6 +56,10 @@ class Parameter:
     inputs: int = -2
     rate: float = 1.0
     fan: int = 0
+
+    def within(self, prefix: str) -> Parameter:
+        """Return the declaration with a name that has a prefix."""
+        return replace(self, name=f"{prefix}.{self.name}")
 
 
 @dataclass(frozen=True)
@@ -117,24 +121,29 @@ class Parameters:
                 self.segments.append(Segment(slice(first, start), decay, rate))
         self.values = torch.zeros(start, dtype=dtype, device=device)
         self.gradients = torch.zeros_like(self.values)
+        self._values = self._views(self.values)
+        self._gradients = self._views(self.gradients)
 
     def value(self, name: str) -> Tensor:
         """Return the view ``(members, *shape)`` of one parameter."""
-        return self._view(self.values, name)
+        return self._values[name]
 
     def gradient(self, name: str) -> Tensor:
         """Return the view ``(members, *shape)`` of one parameter's gradient."""
-        return self._view(self.gradients, name)
+        return self._gradients[name]
 
-    def _view(self, flat: Tensor, name: str) -> Tensor:
-        start, stop, shape = self._spans[name]
-        return flat[start:stop].view(shape)
+    def _views(self, flat: Tensor) -> dict[str, Tensor]:
+        return {
+            name: flat[start:stop].view(shape) for name, (start, stop, shape) in self._spans.items()
+        }
 
+    @torch.no_grad()
     def copy_members(self, source: Tensor, target: Tensor, members: slice) -> None:
         """Copy the values of consecutive members from one flat vector to another."""
-        for name in self._spans:
-            self._view(target, name)[members].copy_(self._view(source, name)[members])
+        for into, values in zip(self._views(target).values(), self._views(source).values()):
+            into[members] = values[members]
 
+    @torch.no_grad()
     def draw(self, keys: Sequence[Key], inputs: Sequence[Mapping[str, int]]) -> None:
         """Draw the initial parameters of every member from the random stream of the member.
 
@@ -155,8 +164,9 @@ class Parameters:
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Copy every parameter out, as ``{name: (members, *shape)}``."""
-        return {p.name: self.value(p.name).cpu().numpy().copy() for p in self.declared}
+        return {p.name: self.value(p.name).detach().cpu().numpy().copy() for p in self.declared}
 
+    @torch.no_grad()
     def from_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Set the values from the arrays that `to_arrays` returned."""
         for p in self.declared:

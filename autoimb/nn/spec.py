@@ -73,9 +73,14 @@ class NetworkSpec(Struct, frozen=True, forbid_unknown_fields=True):
         return self.width * (EXPANSION if self.body == "residual" else 1)
 
     @property
+    def embedded_levels(self) -> int:
+        """Columns with the vectors of categories, which come first."""
+        return self.embedding_dim * len(self.cardinalities)
+
+    @property
     def embedded(self) -> int:
         """Columns that embeddings put before the dense ones."""
-        return self.embedding_dim * len(self.cardinalities) + PERIODIC_DIM * self.periodic
+        return self.embedded_levels + PERIODIC_DIM * self.periodic
 
     @property
     def values(self) -> int:

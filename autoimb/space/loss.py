@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING
 
 from autoimb.space.option import Component, Float
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
-
-    from autoimb.nn.kernels import Kernels
 
     Gradient = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -46,16 +42,18 @@ class Loss:
 LOSS: Component[Loss] = Component("loss", "Loss function of the networks.")
 
 
-@cache
-def _kernels(dtype: torch.dtype, device: torch.device) -> Kernels:
-    # The import is local because listing the options must not import torch.
-    from autoimb.nn.kernels import training_kernels
+def _cross_entropy_gradient(logits: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
+    # The imports are local because listing the options must not import torch.
+    import torch
 
-    return training_kernels(dtype, device)
+    from autoimb.nn.code import training_code
 
-
-def _cross_entropy_gradient(logits: Tensor, truth: Tensor, weight: Tensor | None = None) -> Tensor:
-    return _kernels(logits.dtype, logits.device).cross_entropy(logits, truth, weight)
+    code = training_code(logits.device, logits.dtype)
+    if code is None:
+        return torch.softmax(logits, -2).sub_(truth).mul_(weight)
+    gradient = torch.empty_like(logits)
+    code.cross_entropy(logits.numpy(), truth.numpy(), weight.numpy(), gradient.numpy())
+    return gradient
 
 
 @LOSS.option()
@@ -74,7 +72,7 @@ def focal(counts: Tensor, *, gamma: float) -> Loss:  # noqa: ARG001  component's
         p = log_p.exp()
         rest = (1.0 - p).clamp_(min=1e-7)
         factor = rest**gamma - gamma * p * rest ** (gamma - 1.0) * log_p
-        return _cross_entropy_gradient(logits, truth).mul_(factor).mul_(weight)
+        return _cross_entropy_gradient(logits, truth, factor.mul_(weight))
 
     return Loss(gradient, gamma=gamma)
 

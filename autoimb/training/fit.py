@@ -159,10 +159,8 @@ def _initialized(members: Members, pack: Pack, start: Tensor | None) -> Network:
             key.stream(Purpose.FIRST_ROWS).choice(rows, _ROWS_TO_START)
             for key, rows in zip(pack.keys, pack.rows)
         ]
-        row_numbers = torch.from_numpy(np.stack(start_rows)).to(inputs.x.device)  # (M, n)
-        network.init_from_rows(
-            pack.x[row_numbers], None if pack.codes is None else pack.codes[row_numbers], pack.keys
-        )
+        chosen = torch.from_numpy(np.concatenate(start_rows)).to(inputs.x.device)
+        network.init_from_rows(pack.x, pack.codes, chosen, pack.keys)
     if start is not None:
         network.parameters.values.copy_(start)
     return network

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from autoimb.nn.kernels import training_kernels
+from autoimb.foreign import fused_adamw
+from autoimb.nn.code import training_code
 from autoimb.nn.parameters import Parameters
-from autoimb.nn.plain import Segment
 
 __all__ = ["Averaged", "Optimizer"]
 
-_BETA1 = 0.9
+_BETA1, _EPSILON = 0.9, 1e-8
 
 
 class Optimizer:
@@ -30,19 +31,22 @@ class Optimizer:
 
     def __init__(self, parameters: Parameters, *, weight_decay: float, beta2: float = 0.99) -> None:
         values = parameters.values
-        self._kernels = training_kernels(values.dtype, values.device)
-        self._steps, self._betas = 0, (_BETA1, beta2)
+        self._steps, self._beta2 = 0, beta2
         mean, square = torch.zeros_like(values), torch.zeros_like(values)
         self._flat = (values, parameters.gradients, mean, square)
         self._segments = [
-            Segment(
-                segment.part.start,
-                segment.part.stop,
-                segment.rate,
-                weight_decay if segment.decay else 0.0,
-            )
+            (segment.part, segment.rate, weight_decay if segment.decay else 0.0)
             for segment in parameters.segments
         ]
+        self._code = training_code(values.device, values.dtype)
+        if self._code is not None:
+            bounds = [(part.start, part.stop) for part, _, _ in self._segments]
+            settings = [(rate, decay) for _, rate, decay in self._segments]
+            self._compiled = (
+                *(vector.numpy() for vector in self._flat),
+                np.array(bounds),
+                np.array(settings, np.float32),
+            )
 
     def step(self, rate: float) -> None:
         """Update the parameters by the gradients that the network computed.
@@ -53,9 +57,29 @@ class Optimizer:
             Learning rate of this step, before the factor of each segment.
         """
         self._steps += 1
-        self._kernels.adamw(
-            self._flat, self._segments, step=self._steps, rate=rate, betas=self._betas
-        )
+        betas = (_BETA1, self._beta2)
+        if self._code is not None:
+            unbiased = (1.0 - beta**self._steps for beta in betas)
+            self._code.adamw(*self._compiled, rate, *betas, *unbiased)
+            return
+        steps = [torch.full((), float(self._steps), device=self._flat[0].device)]
+        for part, factor, decay in self._segments:
+            values, gradients, mean, square = ([vector[part]] for vector in self._flat)
+            fused_adamw()(
+                values,
+                gradients,
+                mean,
+                square,
+                [],
+                steps,
+                lr=rate * factor,
+                beta1=betas[0],
+                beta2=betas[1],
+                weight_decay=decay,
+                eps=_EPSILON,
+                amsgrad=False,
+                maximize=False,
+            )
 
 
 class Averaged:

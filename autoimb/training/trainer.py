@@ -141,7 +141,7 @@ class _BalancedStream:
         return rows, weights
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def train(
     network: Network,
     pack: Pack,
@@ -194,7 +194,7 @@ def train(
             if deadline.expired:
                 break
             chosen, step_truth, step_weights = step_batch
-            logits = network.forward(pack.x, pack.codes, pool, chosen=chosen)
+            logits = network.forward(pack.x, pack.codes, chosen, pool)
             network.backward(loss.gradient(logits, step_truth, step_weights))
             optimizer.step(schedule.rate(checkpoint * schedule.steps + step))
             if step % averaging_interval == averaging_interval - 1:

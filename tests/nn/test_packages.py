@@ -15,7 +15,7 @@ from torch import nn
 
 from autoimb.data.encoding.encoder import Encoder
 from autoimb.nn.spec import EXPANSION
-from tests.support.small_networks import BATCH, NUMBERS, drawn, some_rows, spec
+from tests.support.small_networks import BATCH, NUMBERS, drawn, logits_of, pool_of, some_rows, spec
 from tests.support.tables import dataset_of, mixed_table
 
 with warnings.catch_warnings():
@@ -34,8 +34,8 @@ def torch_copy(tensor, *, like):
 def compared(network, outputs, places, x, codes=None):
     """Load a member's weights into a module; compare its outputs and gradients to 1e-5."""
     for name, parameter, turn in places:
-        torch_copy(turn(network.parameters.value(name)[0]), like=parameter)
-    logits = network.forward(x, codes).permute(0, 3, 1, 2)[0]
+        torch_copy(turn(network.parameters.value(name)[0].detach()), like=parameter)
+    logits = logits_of(network, x, codes, pool_of(network))[0]
     expected = outputs()
     torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-5)
     upstream = torch.from_numpy(np.random.default_rng(2).normal(size=expected.shape))
@@ -55,7 +55,7 @@ def turned(values):
 
 
 def test_tabm_is_that_of_its_package():
-    network = drawn(spec("plain", k=4), members=1)
+    network = drawn(spec("plain", k=4), members=1, training=True)
     module = tabm.TabM.make(
         n_num_features=5, d_out=3, n_blocks=2, d_block=8, dropout=0.0, k=4, arch_type="tabm-mini"
     ).double()
@@ -74,7 +74,7 @@ def test_tabm_is_that_of_its_package():
 @pytest.mark.parametrize("activation", ["relu", "selu"])
 def test_resnet_is_that_of_its_package(activation):
     """With the norm of a row, which the package offers beside that of a batch."""
-    network = drawn(spec("residual", activation=activation), members=1)
+    network = drawn(spec("residual", activation=activation), members=1, training=True)
     module = rtdl_resnet.ResNet(
         d_in=5,
         categories=None,
@@ -121,7 +121,7 @@ def test_realmlp_is_that_of_its_package(activation, periodic):
         cardinalities=levels,
         embedding_dim=dim,
     )
-    network = drawn(network_spec, members=1)
+    network = drawn(network_spec, members=1, training=True)
     x, codes = some_rows(network_spec, members=1)
     config = DefaultParams.RealMLP_TD_CLASS | {
         "act": activation,

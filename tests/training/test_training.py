@@ -134,7 +134,6 @@ def plain_loop(pack, member, network_spec):
         dtype=torch.float64,
         device=CPU,
     )
-    kept = 1 - MaskPool.rounded(network_spec.dropout)
     counts = torch.from_numpy(COUNTS[member])
     offset = TAU * torch.log(counts / counts.sum())
     for checkpoint in range(plan.checkpoints):
@@ -150,7 +149,7 @@ def plain_loop(pack, member, network_spec):
             for i in range(network_spec.depth):
                 h = torch.relu(h @ values[f"hidden{i}.weight"] + values[f"hidden{i}.bias"])
                 mask = pool.mask(plan.batch_size * network_spec.k, network_spec.width)
-                h = h * mask.view(plan.batch_size, network_spec.k, -1) / kept
+                h = h * mask.view(plan.batch_size, network_spec.k, -1)
             logits = torch.einsum("bkh,kch->bkc", h, values["heads.weight"])
             y = pack.y[at]
             logits = logits + values["heads.bias"][:, 0] + offset

@@ -1,1 +1,0 @@
-"""Loops compiled by numba that train a pack on a CPU; only training imports them."""
