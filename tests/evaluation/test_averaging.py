@@ -61,7 +61,7 @@ def test_the_gain_is_near_the_true_one(metric):
     true = value(networks.mean(axis=0)) - one
     found = [_estimated(*_searched(seed, metric=metric)[:3]) for seed in range(10)]
     assert true > 0.005
-    assert 0.75 * true < np.mean(found) < 1.1 * true
+    assert 0.75 * true < np.mean(found) < 1.15 * true
     assert np.std(found) < 0.3 * true  # no draw of rare rows is in it
 
 
