@@ -197,7 +197,6 @@ def cross_validate(
             rates = np.bincount(target[0], target[1], dataset.n_classes)
             proba = np.exp(correct_prior(log_proba(proba), -log_proba(rates / rates.sum())))
         total[fold.score] += proba
-    # With repeats each row is scored by several folds; their probabilities are averaged.
     scored = plan.scored
     return np.asarray(total[scored] / total[scored].sum(axis=1, keepdims=True))
 

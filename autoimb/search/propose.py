@@ -6,6 +6,7 @@ import math
 import statistics
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from optuna.distributions import BaseDistribution
@@ -65,6 +66,11 @@ class Agenda:
     def policy(self) -> SearchPolicy:
         """Settings of the search."""
         return self.task.plan.policy
+
+    @cached_property
+    def networks(self) -> list[tuple[str, dict[str, Any]]]:
+        """Names and parameters of the first networks."""
+        return networks_within(self.space, self.task.limits, self.policy)
 
 
 @dataclass(frozen=True)
@@ -153,7 +159,7 @@ def _next_planned(
         return "duel", *duel
     if not _may_try_new(history, agenda, left=left):
         return None
-    for plan, values in networks_within(agenda.space, agenda.task.limits, agenda.policy):
+    for plan, values in agenda.networks:
         if plan not in plans and plan not in exclude:
             return "network", plan, values
     return "search", "", {}

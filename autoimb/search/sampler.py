@@ -18,7 +18,7 @@ from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.randomness import Purpose, seed_for
 from autoimb.runs.record import TrialRecord
 
-__all__ = ["Shown", "as_strategies", "as_trial", "ask"]
+__all__ = ["SamplerView", "as_strategies", "as_trial", "ask"]
 
 
 def ask(
@@ -55,7 +55,7 @@ def ask(
             constant_liar=True,
             seed=seed_for(Purpose.SAMPLER, random_state, index=number),
         )
-    shown = Shown(as_strategies(trials, policy))
+    shown = SamplerView(as_strategies(trials, policy))
     study = optuna.create_study(storage=shown, direction="maximize", sampler=sampler)
     study.enqueue_trial(dict(values))
     return study.ask()
@@ -134,7 +134,7 @@ def as_strategies(
     return [*(older[place] for place in sorted(best)), *strategies[len(older) :]]
 
 
-class Shown(InMemoryStorage):
+class SamplerView(InMemoryStorage):
     """The storage of a study that a sampler looks at for one draw.
 
     Optuna copies each trial that is added to a study, which took most of the time of a draw. Here

@@ -70,9 +70,12 @@ class Parts:
     ) -> None:
         self.dataset, self.folds, self.seed = dataset, folds, seed
         self._store = Store(folder)
+        self._given: dict[int, Encoder] = {}
 
     def encoder(self, fold: int) -> Encoder:
         """Return the fold's encoder, fitted on its training rows."""
+        if fold in self._given:
+            return self._given[fold]
         rows, data = self.folds.folds[fold].train, self.dataset
         return self._store.get(
             ("encoder", fold),
@@ -89,27 +92,23 @@ class Parts:
 
     def keep_encoders(self) -> None:
         """Keep the encoders fitted so far in the memory of this process, and nothing else."""
-        encoders = self.fitted_encoders()
+        self.add_encoders(self.fitted_encoders())
         self._store = Store()
-        self.add_encoders(encoders)
 
     def fitted_encoders(self, *, exclude: Container[int] = ()) -> dict[int, Encoder]:
         """Return the encoders that are already fitted, by fold."""
-        encoders = {}
+        encoders = dict(self._given)
         for fold in range(len(self.folds.folds)):
-            if fold in exclude:
-                continue
             # An encoder that cannot be read is fitted again later.
             with suppress(Exception):
                 encoder = self._store.find(("encoder", fold))
                 if isinstance(encoder, Encoder):
                     encoders[fold] = encoder
-        return encoders
+        return {fold: encoder for fold, encoder in encoders.items() if fold not in exclude}
 
     def add_encoders(self, encoders: Mapping[int, Encoder]) -> None:
         """Add encoders that were fitted by other processes, by fold."""
-        for fold, encoder in encoders.items():
-            self._store.put(("encoder", fold), encoder, size=encoder.edges.nbytes)
+        self._given.update(encoders)
 
     def free_first(self) -> Iterator[int]:
         """Yield all folds, first those whose encoder no other process is fitting.

@@ -64,25 +64,13 @@ class Store:
         return value
 
     def find(self, key: Hashable) -> Any | None:
-        """Return the value that was last put under a key, or None if there is none."""
+        """Return the value of a key if it is computed, else None."""
         if self._folder is None:
             return self._values.get(key, (0, None))[1]
         try:
             return joblib.load(self._folder / _name(key))
         except FileNotFoundError:
             return None
-
-    def put(self, key: Hashable, value: Any, *, size: int) -> None:
-        """Store a value for `find`, replacing the previous one.
-
-        Nothing is stored when the disk is full.
-        """
-        if self._folder is None:
-            self._remember(key, value, size)
-        else:
-            path = self._folder / _name(key)
-            with FileLock(path.with_suffix(".lock")):
-                _write(path, lambda part: joblib.dump(value, part))
 
     def _remember(self, key: Hashable, value: Any, size: int) -> None:
         self._values.pop(key, None)
@@ -116,17 +104,17 @@ def _shared(path: Path, make: Callable[[], T]) -> T:
             os.utime(path)
         else:
             computed = make()
-            if not _write(path, lambda part: joblib.dump(computed, part)):
+            if not _write(path, computed):
                 return computed
         value: T = joblib.load(path, mmap_mode="c")
     return value
 
 
-def _write(path: Path, write: Callable[[Path], object]) -> bool:
+def _write(path: Path, value: object) -> bool:
     """Write a file for all processes; return False, leaving no file, when the disk is full."""
     part = path.with_suffix(".part")
     try:
-        write(part)
+        joblib.dump(value, part)
         part.replace(path)
     except OSError:
         for partial_file in (part, path):

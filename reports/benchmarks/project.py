@@ -582,20 +582,22 @@ class Asking:
     def tell(self, number: int, strategy: Strategy, score: float) -> None:
         """Record what a strategy reached with the planned work."""
         reached = Score(score, 0.0, (score,), False, score)
-        self._record(TrialRecord(number, "search", strategy, "complete", "", reached, 0.0))
+        self._record(TrialRecord(number, "search", strategy, "complete", score=reached))
 
     def forget(self, number: int, strategy: Strategy) -> None:
         """Close a trial so that no sampler sees it."""
-        self._record(TrialRecord(number, "search", strategy, "killed", "timed", None, 0.0))
+        self._record(TrialRecord(number, "search", strategy, "killed", "timed"))
 
     def _started(self, drawn: Trial) -> tuple[int, Strategy]:
         number, strategy = len(self.trials), draw(drawn, self._space)
-        record = TrialRecord(number, "search", strategy, "running", "", None, 0.0)
-        self.trials.append(as_trial(record, drawn))
+        record = TrialRecord(number, "search", strategy, params=drawn.params)
+        self.trials.append(as_trial(record, drawn.distributions))
         return number, strategy
 
     def _record(self, record: TrialRecord) -> None:
-        self.trials[record.number] = as_trial(record, self.trials[record.number])
+        before = self.trials[record.number]
+        record = replace(record, params=before.params)
+        self.trials[record.number] = as_trial(record, before.distributions)
 
 
 def places_of(one: Strategy) -> dict[str, tuple[str, dict[str, float | str]]]:

@@ -17,7 +17,6 @@ import autoimb
 from autoimb import AutoImbClassifier
 from autoimb.cli import main
 from autoimb.data.folds import plan_folds
-from autoimb.errors import OptionError
 from autoimb.evaluation.workload import input_bytes
 from autoimb.policy import DEFAULT_POLICY
 from autoimb.runtime.pool import Local
@@ -63,13 +62,6 @@ def test_it_says_what_the_report_of_the_search_says() -> None:
     assert [finding.code for finding in told.findings] == ["AIMB001", "AIMB008"]
     assert told.trials == 1
     assert json.loads(json.dumps(told.to_json()))["checks"][0]["code"] == "AIMB001"
-
-
-@pytest.mark.usefixtures("untrained")
-def test_what_a_search_cannot_call_is_refused_without_one() -> None:
-    frame, y = rows()
-    with pytest.raises(OptionError, match="callbacks must be a list of functions"):
-        autoimb.dry_run(AutoImbClassifier(**ONE_TRIAL, callbacks=3), frame, y)
 
 
 def test_a_search_then_has_the_same_table_plan_and_checks() -> None:

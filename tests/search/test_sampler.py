@@ -4,7 +4,7 @@ import optuna
 from optuna.trial import TrialState, create_trial
 
 from autoimb.policy import SearchPolicy, Suggestions
-from autoimb.search.sampler import Shown, as_strategies
+from autoimb.search.sampler import SamplerView, as_strategies
 
 
 def trial_of(number, value, **changes):
@@ -51,4 +51,4 @@ def test_the_sampler_is_shown_trials_as_if_they_had_been_added():
             study.add_trials(as_strategies(trials))
         return study.ask().suggest_float("x", 0.0, 1e3)
 
-    assert drawn(storage=Shown(as_strategies(trials))) == drawn()
+    assert drawn(storage=SamplerView(as_strategies(trials))) == drawn()

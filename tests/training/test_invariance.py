@@ -27,7 +27,7 @@ SEARCH: dict[str, Any] = {
 
 
 def answer(frame: pd.DataFrame, y: Any, new: pd.DataFrame, **given: Any) -> np.ndarray:
-    """Search with a control and an imbalance method, then predict new rows."""
+    """Search with two networks, then predict new rows."""
     clf = AutoImbClassifier(**SEARCH).fit(frame, y, **given)
     return clf.predict_proba(new)
 

@@ -6,7 +6,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 
-import joblib
 import numpy as np
 import pytest
 
@@ -149,8 +148,7 @@ def test_neighbours_are_searched_once_a_fold(monkeypatch, name, values, search):
 
 def test_without_room_on_the_disk_each_process_has_its_own(tmp_path, monkeypatch):
     """A full disk is no fault of a trial, and costs time alone."""
-    kept, full = Store(tmp_path), Store(tmp_path)
-    kept.put("state", 1, size=8)
+    full = Store(tmp_path)
 
     def dump(value, path):
         path.write_bytes(b"half of")
@@ -159,34 +157,10 @@ def test_without_room_on_the_disk_each_process_has_its_own(tmp_path, monkeypatch
     monkeypatch.setattr(store_module.joblib, "dump", dump)
     assert full.get("a", lambda: np.arange(5), size=size).tolist() == [0, 1, 2, 3, 4]
     full.get("a", refuse, size=size)
-    full.put("state", 2, size=8)
-    assert full.find("state") is None  # and not what it was before
     assert [path for path in tmp_path.iterdir() if path.suffix != ".lock"] == []
-
-
-def test_two_that_write_a_value_at_once_leave_a_whole_one(tmp_path, monkeypatch):
-    """One writes slowly, and the other begins meanwhile."""
-    store, content = Store(tmp_path), [bytes([number]) * 1000 for number in (1, 2)]
-    begun = Event()
-
-    def dump(value, path, original=joblib.dump):
-        original(value[:500], path)
-        begun.set()
-        time.sleep(0.1)
-        return original(value, path)
-
-    monkeypatch.setattr(joblib, "dump", dump)
-    with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(store.put, "state", content[0], size=1000)
-        begun.wait(10)
-        second = pool.submit(store.put, "state", content[1], size=1000)
-        first.result()
-        assert store.find("state") == content[0]
-        second.result()
-    assert store.find("state") == content[1]
 
 
 def test_a_file_that_another_drops_meanwhile_is_no_error(tmp_path):
     (tmp_path / "gone").symlink_to(tmp_path / "elsewhere")
-    Store(tmp_path).put("state", 1, size=8)
-    assert Store(tmp_path).find("state") == 1
+    Store(tmp_path).get("a", lambda: np.arange(3), size=size)
+    assert Store(tmp_path).find("a").tolist() == [0, 1, 2]
