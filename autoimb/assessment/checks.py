@@ -159,7 +159,7 @@ _OF_ALL_CLASSES = frozenset({"balanced_accuracy", "geometric_mean"})
     advice="Label more rows of the rare classes; until then read scores with their errors, and "
     "prefer what is simple among strategies that are close.",
 )
-def few_rare_rows(evidence: TableEvidence) -> str | None:
+def _few_rare_rows(evidence: TableEvidence) -> str | None:
     """Too few rare rows for the metric.
 
     The standard error of a share of n rows is at most ``1 / (2 √n)``. That of the mean of such
@@ -188,7 +188,7 @@ def few_rare_rows(evidence: TableEvidence) -> str | None:
     advice="Find out when the column is filled in: where that is after the outcome, leave it out "
     "(--drop, or X without it).",
 )
-def perfect_column(evidence: TableEvidence) -> str | None:
+def _perfect_column(evidence: TableEvidence) -> str | None:
     """Suspiciously perfect column: alone it tells the classes apart."""
     if not evidence.separating:
         return None
@@ -204,7 +204,7 @@ def perfect_column(evidence: TableEvidence) -> str | None:
     "to balance the classes, drop the copies; where they belong together, say so (groups=, "
     "--groups).",
 )
-def rows_in_several_folds(evidence: TableEvidence) -> str | None:
+def _rows_in_several_folds(evidence: TableEvidence) -> str | None:
     """Rows that stand in several folds and give their class away."""
     repeats = evidence.repeats
     if repeats.given_away <= COPIED_SHARE * repeats.rarer:
@@ -228,7 +228,7 @@ def rows_in_several_folds(evidence: TableEvidence) -> str | None:
     advice="Look at some of them: a column may be missing that tells them apart, or labels may be "
     "wrong. No model can do better on such rows than their shares of the classes.",
 )
-def contradicted_rows(evidence: TableEvidence) -> str | None:
+def _contradicted_rows(evidence: TableEvidence) -> str | None:
     """Rows of the same features under different classes."""
     repeats = evidence.repeats
     if repeats.contradicted <= _CONTRADICTED_SHARE * repeats.rarer:
@@ -250,7 +250,7 @@ def contradicted_rows(evidence: TableEvidence) -> str | None:
     advice="Don't use the result as it is: the columns may not say anything of the class, or there "
     "are too few rows to tell, or the metric is one that constant answers reach.",
 )
-def explained_by_chance(evidence: ResultEvidence) -> str | None:
+def _explained_by_chance(evidence: ResultEvidence) -> str | None:
     """Score that chance explains."""
     reported, prior = evidence.reported, evidence.prior
     if reported.interval[0] > (prior if reported.greater_is_better else -prior):
@@ -269,7 +269,7 @@ def explained_by_chance(evidence: ResultEvidence) -> str | None:
     advice="Choose the threshold by what alarms and misses cost (cost_matrix=, with_threshold), "
     "not by this rule alone, or label more rows.",
 )
-def unstable_threshold(evidence: ResultEvidence) -> str | None:
+def _unstable_threshold(evidence: ResultEvidence) -> str | None:
     """Unstable threshold: another sample of rows moves the decision rule."""
     changes = evidence.label_changes
     if changes is None or changes <= CHANGED_LABELS:
@@ -286,7 +286,7 @@ def unstable_threshold(evidence: ResultEvidence) -> str | None:
     ResultEvidence,
     advice="Use it instead, or give the search more time and look at the table's other findings.",
 )
-def reference_ahead(evidence: ResultEvidence) -> str | None:
+def _reference_ahead(evidence: ResultEvidence) -> str | None:
     """Plain reference ahead of the result."""
     ahead = " and ".join(
         f"{_NAMES.get(name, name)} (by {difference:.4f} ± {error:.4f})"
@@ -308,7 +308,7 @@ def reference_ahead(evidence: ResultEvidence) -> str | None:
     advice="Declare what new rows will differ in, so that no fold trains on a day or value that it "
     "scores; only where new rows share the days or values of these are random folds right.",
 )
-def undeclared_structure(evidence: TableEvidence) -> str | None:
+def _undeclared_structure(evidence: TableEvidence) -> str | None:
     """Undeclared structure: random folds give away days or values that rows share."""
     undeclared = evidence.structure.undeclared(STRUCTURE_ERRORS)
     if not undeclared:
@@ -336,7 +336,7 @@ def undeclared_structure(evidence: TableEvidence) -> str | None:
     advice="Where the order is that of time and new rows come later, declare the date "
     "(time=, --time); where neighbours belong together, declare their groups (groups=, --groups).",
 )
-def ordered_rows(evidence: TableEvidence) -> str | None:
+def _ordered_rows(evidence: TableEvidence) -> str | None:
     """Order of the rows that may carry time."""
     structure = evidence.structure
     if not structure.order or structure.undeclared(STRUCTURE_ERRORS):

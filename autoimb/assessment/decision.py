@@ -287,7 +287,7 @@ def _counts(
         cell, size = first * n_classes + alternative, (n_cuts + 1) * n_classes
         tally = np.bincount(cell, mass, size).reshape(n_cuts + 1, n_classes)
         moved = tally.cumsum(axis=0)[:-1]  # from the alternative labels to the class
-        sums = np.maximum(tally.sum(axis=0) - moved, 0.0)
+        sums: Floats = np.maximum(tally.sum(axis=0) - moved, 0.0)
         sums[:, code] = moved.sum(axis=1)
         return sums
 
