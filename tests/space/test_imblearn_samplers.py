@@ -143,7 +143,7 @@ class Subclass(SMOTE):
 
 
 @pytest.mark.parametrize(
-    ("sampler", "words"),
+    ("sampler", "message"),
     [
         (SMOTE(k_neighbors=NearestNeighbors()), "k_neighbors of SMOTE must be .*NearestNeighbors"),
         (SMOTEENN(smote=SMOTE()), r"smote of SMOTEENN must be a number.*JSON; got SMOTE\(\)"),
@@ -164,8 +164,8 @@ class Subclass(SMOTE):
         ("SMOTE(", "is written like SVMSMOTE"),
     ],
 )
-def test_what_is_refused(sampler: object, words: str) -> None:
-    with pytest.raises(OptionError, match=words):
+def test_what_is_refused(sampler: object, message: str) -> None:
+    with pytest.raises(OptionError, match=message):
         restricted_components({"resampling": ["none", sampler]})
 
 
@@ -207,9 +207,9 @@ def test_every_sampler_gives_valid_rows(number: int, name: str) -> None:
     if name in ("SMOTENC", "SMOTEN"):
         part = mixed_part(n_classes, numbers=0 if name == "SMOTEN" else 4)
     sampler = "InstanceHardnessThreshold(cv=2)" if name.startswith("Instance") else name
-    new, again = resampled(sampler, part), resampled(sampler, part)
-    np.testing.assert_array_equal(new.rows, again.rows)
-    np.testing.assert_array_equal(new.synthetic_y, again.synthetic_y)
+    new, repeated = resampled(sampler, part), resampled(sampler, part)
+    np.testing.assert_array_equal(new.rows, repeated.rows)
+    np.testing.assert_array_equal(new.synthetic_y, repeated.synthetic_y)
     assert (np.diff(new.rows) >= 0).all()
     assert 0 <= new.rows.min() <= new.rows.max() < len(part.y)
     assert set(classes_of(new, part)) == set(part.y)
@@ -309,14 +309,14 @@ def test_classes_are_named_by_their_labels() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sampler", "words"),
+    ("sampler", "message"),
     [
         (SMOTE(sampling_strategy=0.5), "SMOTE can't resample these rows: .*only when the type"),
         ("KMeansSMOTE(cluster_balance_threshold=9.0)", "KMeansSMOTE can't resample these rows"),
     ],
 )
-def test_what_a_sampler_raises_is_why_it_is_infeasible(sampler: object, words: str) -> None:
-    with pytest.raises(InfeasibleError, match=words):
+def test_what_a_sampler_raises_is_why_it_is_infeasible(sampler: object, message: str) -> None:
+    with pytest.raises(InfeasibleError, match=message):
         resampled(sampler, numeric_part(3))
 
 
@@ -440,15 +440,15 @@ def test_a_sampler_that_cannot_run_gives_its_reason_everywhere() -> None:
         cv=2,
         **ONE_TRIAL | {"n_trials": 7},
     )
-    words = "SVMSMOTE needs no categorical columns"
-    assert words in dry_run(clf, X, y).infeasible["resampling SVMSMOTE"]
+    message = "SVMSMOTE needs no categorical columns"
+    assert message in dry_run(clf, X, y).infeasible["resampling SVMSMOTE"]
     clf.fit(X, y)
     board = clf.leaderboard()
     statuses = board.groupby("resampling")["status"].agg(set)
     assert statuses["SVMSMOTE"] == {"infeasible"}
-    assert board.loc[board["resampling"] == "SVMSMOTE", "reason"].str.startswith(words).all()
+    assert board.loc[board["resampling"] == "SVMSMOTE", "reason"].str.startswith(message).all()
     assert "complete" in statuses["NearMiss"] | statuses["none"]
     methods = clf.methods_.set_index("option")
     assert set(methods.index) == {"SVMSMOTE", "NearMiss"}
-    assert words in str(methods.loc["SVMSMOTE"].to_dict())
+    assert message in str(methods.loc["SVMSMOTE"].to_dict())
     assert np.isfinite(methods.loc["NearMiss", "gain"])

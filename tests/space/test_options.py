@@ -23,7 +23,8 @@ from autoimb.data.profile import profile
 from autoimb.data.schema import infer_schema
 from autoimb.data.target import encode_target
 from autoimb.evaluation.outcome import Scored
-from autoimb.policy import SearchPolicy, Training
+from autoimb.policy import Result, SearchPolicy, Training
+from autoimb.report import against
 from autoimb.search.prepare import prepare
 from autoimb.space.components import COMPONENTS, CONTROL
 from autoimb.space.option import Choice, Component, Option
@@ -67,9 +68,10 @@ def raw_rows() -> pd.DataFrame:
     return frame[list(frame.columns[::-1])]  # a pipeline takes columns by their names
 
 
-# Two checkpoints, whatever the table.
+# Two checkpoints, whatever the table, and few bootstrap samples.
 SHORT = SearchPolicy(
-    training=Training(checkpoints_by_rows=((float("inf"), 2, 4),), min_checkpoints=2)
+    training=Training(checkpoints_by_rows=((float("inf"), 2, 4),), min_checkpoints=2),
+    result=Result(replays=2, rule_replicates=2),
 )
 
 
@@ -98,6 +100,7 @@ def fitted() -> Fit:
         )
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(arguments, "prepare", partial(prepare, policy=SHORT))
+            patch.setattr(against, "REFERENCES", ())
             return model.fit(frame, LABELS[kind][y])
 
     return fit
@@ -107,9 +110,9 @@ def fitted() -> Fit:
 def test_a_forced_option_fits_and_predicts(component: Component, option: Option, fitted: Fit):
     model, kind = fitted(component.name, option.name), KIND_OF[component.name, option.name]
     assert getattr(model.best_strategy_, component.name).name == option.name
-    for other, name in CONTROL.items():
-        if other != component.name:
-            assert getattr(model.best_strategy_, other).name == name
+    for unchanged, name in CONTROL.items():
+        if unchanged != component.name:
+            assert getattr(model.best_strategy_, unchanged).name == name
     for strategy in model.pipeline_.strategies:
         assert strategy.strategy[component.name]["name"] == option.name
     rows = raw_rows()

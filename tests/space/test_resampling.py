@@ -69,9 +69,9 @@ def result_of(new, part: Rows) -> tuple[np.ndarray, np.ndarray]:
 
 
 def in_order(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """The same rows in an order that does not depend on how they were made."""
-    whole = np.column_stack([y, x])
-    return whole[np.lexsort(whole.T[::-1])]
+    """The same rows in an order that does not depend on how they were created."""
+    rows = np.column_stack([y, x])
+    return rows[np.lexsort(rows.T[::-1])]
 
 
 def smote_oracle(columns: str, **values):
@@ -91,8 +91,8 @@ def test_cluster_centroids_keeps_a_row_of_every_cluster():
     x = np.vstack([far, rare]).astype(np.float32)
     y = np.repeat([0, 1], [80, 4])
     codes = np.empty((84, 0), dtype=np.int32)
-    kept = resample("cluster_centroids", Rows(Encoded(x, codes, ()), y)).rows
-    np.testing.assert_array_equal(np.sort(kept[kept < 80] // 20), np.arange(4))
+    rows = resample("cluster_centroids", Rows(Encoded(x, codes, ()), y)).rows
+    np.testing.assert_array_equal(np.sort(rows[rows < 80] // 20), np.arange(4))
 
 
 @pytest.mark.parametrize("columns", ["numbers", "categories", "mixed"])
@@ -123,9 +123,9 @@ def test_smote_and_cleaning_give_the_rows_of_imbalanced_learn(name, combined, cl
     part = part_of(kind)
     key = "enn" if name == "smote_enn" else "tomek"
     oracle = combined(smote=smote_oracle("numbers"), **{key: cleaner}, random_state=SEED)
-    wanted = in_order(*oracle.fit_resample(table_of(part.encoded), part.y))
+    expected = in_order(*oracle.fit_resample(table_of(part.encoded), part.y))
     got = in_order(*result_of(resample(name, part, k_neighbors=5), part))
-    np.testing.assert_allclose(got, wanted, rtol=1e-6)
+    np.testing.assert_allclose(got, expected, rtol=1e-6)
     assert len(got) < len(result_of(resample("smote", part, k_neighbors=5), part)[1])
 
 
@@ -198,26 +198,26 @@ def test_strength_zero_changes_nothing_and_one_balances():
 def test_cleaning_drops_its_share_of_the_flagged_rows(name):
     part = part_of("multiclass")
     key = "strength" if name == "tomek_links" else "cleaning"
-    before = result_of(resample("none" if name == "tomek_links" else "smote", part), part)
-    whole = resample(name, part, **{key: 1.0})
+    uncleaned = result_of(resample("none" if name == "tomek_links" else "smote", part), part)
+    full = resample(name, part, **{key: 1.0})
     half = resample(name, part, **{key: 0.5})
-    n = len(before[1])
-    flagged = n - len(result_of(whole, part)[1])
+    n = len(uncleaned[1])
+    flagged = n - len(result_of(full, part)[1])
     assert flagged > 4
     assert n - len(result_of(half, part)[1]) == round(0.5 * flagged)
-    assert set(whole.rows) <= set(half.rows)
+    assert set(full.rows) <= set(half.rows)
 
 
 def test_smote_lowers_its_neighbours_to_what_the_class_has():
     part = part_of("binary")
-    few = np.concatenate([np.flatnonzero(part.y == 0), np.flatnonzero(part.y == 1)[:4]])
-    small = Rows(part.encoded.take(few), part.y[few])
-    wanted = smote_oracle("numbers", k_neighbors=3).fit_resample(small.encoded.numbers, small.y)
+    rows = np.concatenate([np.flatnonzero(part.y == 0), np.flatnonzero(part.y == 1)[:4]])
+    small = Rows(part.encoded.take(rows), part.y[rows])
+    x, _ = smote_oracle("numbers", k_neighbors=3).fit_resample(small.encoded.numbers, small.y)
     got = result_of(resample("smote", small, k_neighbors=15), small)
-    np.testing.assert_allclose(got[0], wanted[0], rtol=1e-6)
-    one = Rows(part.encoded.take(few[:-3]), part.y[few[:-3]])
+    np.testing.assert_allclose(got[0], x, rtol=1e-6)
+    single = Rows(part.encoded.take(rows[:-3]), part.y[rows[:-3]])
     with pytest.raises(InfeasibleError, match="at least 2 training rows"):
-        resample("smote", one)
+        resample("smote", single)
 
 
 # --- whatever the table ---------------------------------------------------------------------------
@@ -246,10 +246,10 @@ def test_rows_are_kept_and_made_as_the_strength_says(option, part, share, seed):
         return
     counts = np.bincount(part.y)
     times = np.bincount(new.rows, minlength=len(part.y))
-    made = np.bincount(new.synthetic_y, minlength=len(counts))
-    total = np.bincount(part.y[new.rows], minlength=len(counts)) + made
+    created = np.bincount(new.synthetic_y, minlength=len(counts))
+    total = np.bincount(part.y[new.rows], minlength=len(counts)) + created
     grows, cleaned = counts < counts.max(), "cleaning" in values
-    assert made[~grows].sum() == 0
+    assert created[~grows].sum() == 0
     assert times[~grows[part.y]].max() <= 1
     assert times.max() <= 1 or option.name == "random_over"
     if option.sizes is over_counts and not cleaned:
@@ -258,11 +258,11 @@ def test_rows_are_kept_and_made_as_the_strength_says(option, part, share, seed):
     elif option.sizes is over_counts:
         assert (total <= over_counts(counts, values["strength"])).all()
     elif option.sizes is under_counts:
-        assert made.sum() == 0
+        assert created.sum() == 0
         assert (total == under_counts(counts, values["strength"])).all()
         assert times[part.y == counts.argmin()].min() == 1
     else:
-        assert made.sum() == 0
+        assert created.sum() == 0
         assert times[part.y == counts.argmin()].min() == 1  # cleaning is of the larger classes
 
 
