@@ -6,13 +6,13 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import joblib
 
-from autoimb.assessment.judge import Judge
 from autoimb.evaluation.outcome import Outcome
 from autoimb.evaluation.task import Task, Trial
 from autoimb.runtime.process import warm_up
@@ -46,14 +46,15 @@ class Shared:
         place = warm_up() if place is None else place
         place.mkdir(parents=True, exist_ok=True)
         shared = cls(task, Path(tempfile.mkdtemp(dir=place)) / "task.joblib")
-        code = (evaluate, task.judge.metric)
-        tasks = [each for each in (task, task.duels) if each is not None]
-        content = {
-            "code": joblib.wrap_non_picklable_objects(code, keep_wrapper=False),
-            "tasks": [(each.dataset, each.plan, _without_metric(each.judge)) for each in tasks],
-        }
+        as_code = partial(joblib.wrap_non_picklable_objects, keep_wrapper=False)
+        metric = as_code(task.judge.metric)
+        tasks = [
+            (member.dataset, member.plan, replace(member.judge, metric=metric))
+            for member in (task, task.duels)
+            if member is not None
+        ]
         try:
-            joblib.dump(content, shared.file)
+            joblib.dump((as_code(evaluate), tasks), shared.file)
         except BaseException:
             shutil.rmtree(shared.file.parent, ignore_errors=True)
             raise
@@ -76,18 +77,10 @@ def load(file: Path) -> tuple[Task, Evaluate]:
     Arrays are mapped copy-on-write: processes share them, and torch accepts them because they are
     writable.
     """
-    content = joblib.load(file, mmap_mode="c")
-    evaluate, metric = content["code"]
-    task, *duels = (
-        Task(dataset, plan, Judge(metric, **judge)) for dataset, plan, judge in content["tasks"]
-    )
+    evaluate, tasks = joblib.load(file, mmap_mode="c")
+    task, *duels = (Task(*fields) for fields in tasks)
     for duel in duels:
         duel.share_parts(file.parent / "duels")
         task = replace(task, duels=duel)
     task.share_parts(file.parent)
     return task, evaluate
-
-
-def _without_metric(judge: Judge) -> dict[str, Any]:
-    """Return the fields of a judge without the metric, which may contain code."""
-    return {field.name: getattr(judge, field.name) for field in fields(judge)[1:]}
