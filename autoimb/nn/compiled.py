@@ -51,6 +51,8 @@ _TURN = np.float32(2.0 * math.pi)
 _ALPHA, _SCALE = np.float32(1.6732632423543772), np.float32(1.0507009873554805)  # of SELU
 _NORM_EPSILON, _ADAMW_EPSILON = np.float32(1e-5), np.float32(1e-8)
 
+# A slice of an array is taken before a loop where an index would be a sum: numba then knows that it
+# is not negative, and the loop is vectorized.
 # Sums may be reordered, but NaN must remain NaN.
 _MATH = {"reassoc", "contract", "nsz", "arcp"}
 _F1, _F2, _F3, _F4 = float32[::1], float32[:, ::1], float32[:, :, ::1], float32[:, :, :, ::1]
@@ -139,25 +141,19 @@ def _activate(z: Array, activation: int, out: Array) -> None:
 
 
 @_inlined
-def _derive(z: Array, activation: int, bend: Array) -> None:
-    """Overwrite z by the derivative of the activation; write activation(z) - z, shape (n,)."""
+def _derive(gradient: Array, z: Array, activation: int) -> None:
+    """Multiply the gradient by the activation's derivative at z, all of shape (n,)."""
     if activation == _RELU:
         for i in range(len(z)):
-            x = z[i]
-            bend[i] = _ZERO if x > _ZERO else -x
-            z[i] = _ONE if x > _ZERO else _ZERO
+            gradient[i] = gradient[i] if z[i] > _ZERO else _ZERO
     elif activation == _SILU:
         for i in range(len(z)):
-            x = z[i]
-            share = _ONE / (_ONE + _exp(-x))
-            bend[i] = x * share - x
-            z[i] = share * (_ONE + x * (_ONE - share))
+            share = _ONE / (_ONE + _exp(-z[i]))
+            gradient[i] *= share * (_ONE + z[i] * (_ONE - share))
     elif activation == _SELU:
         for i in range(len(z)):
-            x = z[i]
-            power = _SCALE * _ALPHA * _exp(x)
-            bend[i] = (_SCALE * x if x > _ZERO else power - _SCALE * _ALPHA) - x
-            z[i] = _SCALE if x > _ZERO else power
+            power = _SCALE * _ALPHA * _exp(z[i])
+            gradient[i] *= _SCALE if z[i] > _ZERO else power
 
 
 # --- layers ---------------------------------------------------------------------------------------
@@ -196,8 +192,9 @@ def dense(
                 for j in range(width):
                     out[m, n, j] = z[m, n, j] + slope[m, 0, j] * (out[m, n, j] - z[m, n, j])
         if masks.size:
+            mask = masks[m, start : start + size]
             for i in range(size):
-                flat[i] *= masks[m, start + i]
+                flat[i] *= mask[i]
 
 
 @_compiled(_F3, _F3, _F3, float32, _F3, int64, _F2, int64, _F3, _F3, _F3, _F3, _F3, _F3)
@@ -217,7 +214,7 @@ def dense_backward(
     into_slope: Array,
     into_x: Array,
 ) -> None:
-    """Write the gradients of `dense`; its gradient, z and out are overwritten.
+    """Write the gradients of `dense`; its gradient and out are overwritten.
 
     ``into_x`` (M, B, I') receives the gradient of the first I' inputs. ``into_weight`` may be the
     weight.
@@ -230,22 +227,30 @@ def dense_backward(
         g = gradient[m]
         flat = g.reshape(size)
         if masks.size:
+            mask = masks[m, start : start + size]
             for i in range(size):
-                flat[i] *= masks[m, start + i]
+                flat[i] *= mask[i]
         if activation:
-            rise = z[m].reshape(size)
-            _derive(rise, activation, out[m].reshape(size))
+            active, bent = z[m].reshape(size), out[m].reshape(size)
             if slope.size:
+                # The gradient is split into that of z and that of activation(z), which is computed
+                # again.
+                _activate(active, activation, bent)
                 for n in range(rows):
                     for j in range(width):
-                        into_slope[m, 0, j] += g[n, j] * out[m, n, j]
-                        z[m, n, j] = _ONE + slope[m, 0, j] * (z[m, n, j] - _ONE)
-            for i in range(size):
-                flat[i] *= rise[i]
+                        into_slope[m, 0, j] += g[n, j] * (out[m, n, j] - z[m, n, j])
+                        out[m, n, j] = g[n, j] - slope[m, 0, j] * g[n, j]
+                        g[n, j] *= slope[m, 0, j]
+            _derive(flat, active, activation)
+            if slope.size:
+                for i in range(size):
+                    flat[i] += bent[i]
         for n in range(rows):
             for j in range(width):
                 into_bias[m, 0, j] += g[n, j]
-                g[n, j] *= gain
+        if gain != _ONE:
+            for i in range(size):
+                flat[i] *= gain
         wide = g.reshape(x.shape[1], weight.shape[2])
         if into_x.size:
             np.dot(wide, weight[m, : into_x.shape[2]].T, into_x[m])
@@ -260,8 +265,9 @@ def scale_weights(weight: Array, scale: Array, gain: Array, out: Array) -> None:
         for i in range(inputs):
             for k in range(scale.shape[2]):
                 factor = scale[m, i, k] * (gain[m, i, 0] if gain.size else _ONE)
+                copy = out[m, i, k * width : (k + 1) * width]
                 for j in range(width):
-                    out[m, i, k * width + j] = factor * weight[m, i, j]
+                    copy[j] = factor * weight[m, i, j]
 
 
 @_compiled(_F3, _F3, _F3, _F3, _F3, _F3)
@@ -275,11 +281,12 @@ def scale_weights_backward(
         for i in range(inputs):
             for k in range(scale.shape[2]):
                 factor = gain[m, i, 0] if gain.size else _ONE
+                product = factor * scale[m, i, k]
+                copy = gradient[m, i, k * width : (k + 1) * width]
                 total = _ZERO
                 for j in range(width):
-                    g = gradient[m, i, k * width + j]
-                    total += g * weight[m, i, j]
-                    into_weight[m, i, j] += factor * scale[m, i, k] * g
+                    total += copy[j] * weight[m, i, j]
+                    into_weight[m, i, j] += product * copy[j]
                 into_scale[m, i, k] = factor * total
 
 
@@ -319,7 +326,7 @@ def normalize(
             _activate(z[m].reshape(size), activation, out[m].reshape(size))
 
 
-@_compiled(_F3, _F3, int64, _F3, _F2, _F3, _F3, _F3, _F3)
+@_compiled(_F3, _F3, int64, _F3, _F2, _F3, _F3, _F3)
 def normalize_backward(
     gradient: Array,
     scale: Array,
@@ -327,21 +334,17 @@ def normalize_backward(
     unit: Array,
     inverse: Array,
     z: Array,
-    out: Array,
     into_scale: Array,
     into_shift: Array,
 ) -> None:
-    """Overwrite the gradient of `normalize` by that of x; z and out are overwritten as well."""
+    """Overwrite the gradient of `normalize` by that of x."""
     members, rows, width = gradient.shape
     into_scale.fill(_ZERO)
     into_shift.fill(_ZERO)
     for m in range(members):
         if activation:
             size = rows * width
-            flat, rise = gradient[m].reshape(size), z[m].reshape(size)
-            _derive(rise, activation, out[m].reshape(size))
-            for i in range(size):
-                flat[i] *= rise[i]
+            _derive(gradient[m].reshape(size), z[m].reshape(size), activation)
         for n in range(rows):
             mean, along = _ZERO, _ZERO
             for j in range(width):
@@ -389,17 +392,21 @@ def heads_backward(
     into_weight.fill(_ZERO)
     into_bias.fill(_ZERO)
     for m in range(members):
-        for n in range(gradient.shape[3]):
-            for k in range(copies):
-                row = n * copies + k
+        for k in range(copies):
+            for n in range(gradient.shape[3]):
+                row, into_row = x[m, n * copies + k], into_x[m, n * copies + k]
                 for c in range(classes):
                     g = gradient[m, k, c, n]
                     into_bias[m, k, 0, c] += g
                     g *= gain
                     for j in range(width):
-                        into_weight[m, k, c, j] += g * x[m, row, j]
-                        below = _ZERO if c == 0 else into_x[m, row, j]
-                        into_x[m, row, j] = below + g * weight[m, k, c, j]
+                        into_weight[m, k, c, j] += g * row[j]
+                    if c == 0:
+                        for j in range(width):
+                            into_row[j] = g * weight[m, k, c, j]
+                    else:
+                        for j in range(width):
+                            into_row[j] += g * weight[m, k, c, j]
 
 
 # --- inputs of the first layer --------------------------------------------------------------------
@@ -411,9 +418,9 @@ def place(x: Array, chosen: Integers, first: int, inputs: Array) -> None:
     members, rows, _ = inputs.shape
     for m in range(members):
         for n in range(rows):
-            row = chosen[m * rows + n]
-            for j in range(x.shape[1]):
-                inputs[m, n, first + j] = x[row, j]
+            row, columns = x[chosen[m * rows + n]], inputs[m, n, first:]
+            for j in range(len(row)):
+                columns[j] = row[j]
 
 
 @_compiled(_F3, _I2, _I1, _I1, _F3)
@@ -428,9 +435,10 @@ def embed(table: Array, codes: Integers, starts: Integers, chosen: Integers, inp
         for n in range(rows):
             row = chosen[m * rows + n]
             for q in range(len(starts)):
-                level = codes[row, q] + starts[q]
+                vector = table[m, codes[row, q] + starts[q]]
+                columns = inputs[m, n, q * dim : (q + 1) * dim]
                 for j in range(dim):
-                    inputs[m, n, q * dim + j] = table[m, level, j]
+                    columns[j] = vector[j]
 
 
 @_compiled(_F3, _I2, _I1, _I1, _F3)
@@ -445,9 +453,10 @@ def embed_backward(
         for n in range(rows):
             row = chosen[m * rows + n]
             for q in range(len(starts)):
-                level = codes[row, q] + starts[q]
+                vector = into_table[m, codes[row, q] + starts[q]]
+                columns = gradient[m, n, q * dim : (q + 1) * dim]
                 for j in range(dim):
-                    into_table[m, level, j] += gradient[m, n, q * dim + j]
+                    vector[j] += columns[j]
 
 
 @_compiled(_F3, int64, int64, _F4, _F4, _F4, _F4)
@@ -484,8 +493,9 @@ def waves(
                     sums[1, n] += wave * v1
                     sums[2, n] += wave * v2
             for n in range(rows):
+                columns = inputs[m, n, into + f * dim : into + (f + 1) * dim]
                 for d in range(dim):
-                    inputs[m, n, into + f * dim + d] = sums[d, n]
+                    columns[d] = sums[d, n]
 
 
 @_compiled(_F3, int64, _F3, int64, _F4, _F4, _F4, _F4, _F4, _F4, _F4)
@@ -511,9 +521,10 @@ def waves_backward(
         for f in range(numbers):
             for n in range(rows):
                 x[n] = inputs[m, n, first + f]
+                columns = gradient[m, n, into + f * dim : into + (f + 1) * dim]
                 for d in range(dim):
-                    g[d, n] = gradient[m, n, into + f * dim + d]
-                    into_bias[m, f, 0, d] += g[d, n]
+                    g[d, n] = columns[d]
+                    into_bias[m, f, 0, d] += columns[d]
             for j in range(many):
                 often, begin = frequency[m, f, 0, j], phase[m, f, 0, j] / _TURN
                 v0, v1, v2 = weight[m, f, j, 0], weight[m, f, j, 1], weight[m, f, j, 2]
@@ -591,9 +602,9 @@ def adamw(
         segment_rate = rate * settings[s, 0]
         shrinkage = _ONE - segment_rate * settings[s, 1]
         step = segment_rate / unbiased_mean
-        for i in range(bounds[s, 0], bounds[s, 1]):
-            g = gradients[i]
-            mean[i] += (_ONE - beta1) * (g - mean[i])
-            square[i] = beta2 * square[i] + (_ONE - beta2) * g * g
-            change = mean[i] / (np.sqrt(square[i]) * steep + _ADAMW_EPSILON)
-            values[i] = shrinkage * values[i] - step * change
+        first, end = bounds[s, 0], bounds[s, 1]
+        w, g, m, v = values[first:end], gradients[first:end], mean[first:end], square[first:end]
+        for i in range(len(w)):
+            m[i] += (_ONE - beta1) * (g[i] - m[i])
+            v[i] = beta2 * v[i] + (_ONE - beta2) * g[i] * g[i]
+            w[i] = shrinkage * w[i] - step * m[i] / (np.sqrt(v[i]) * steep + _ADAMW_EPSILON)

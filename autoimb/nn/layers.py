@@ -269,8 +269,8 @@ class Norm(Layer):
         z = get(self.name, *shape)
         out = z if self.activation is None else get(self.name + ".out", *shape)
         unit, inverse = get(self.name + ".unit", *shape), get(self.name + ".inverse", *shape[:2])
-        self._step = code.ACTIVATIONS[self.activation], unit, inverse, z, out
-        code.normalize(x, self.arrays["scale"], self.arrays["shift"], *self._step)
+        self._step = code.ACTIVATIONS[self.activation], unit, inverse, z
+        code.normalize(x, self.arrays["scale"], self.arrays["shift"], *self._step, out)
         return out
 
     def backward(self, gradient: Array) -> Array:

@@ -51,8 +51,9 @@ def _cross_entropy_gradient(logits: Tensor, truth: Tensor, weight: Tensor) -> Te
     code = training_code(logits.device, logits.dtype)
     if code is None:
         return torch.softmax(logits, -2).sub_(truth).mul_(weight)
-    gradient = torch.empty_like(logits)
-    code.cross_entropy(logits.numpy(), truth.numpy(), weight.numpy(), gradient.numpy())
+    gradient = torch.empty(logits.shape)
+    arrays = (array.contiguous().numpy() for array in (logits, truth, weight, gradient))
+    code.cross_entropy(*arrays)
     return gradient
 
 

@@ -85,7 +85,7 @@ def schedule(kind="cosine"):
 
 
 def trained(pack, network_spec, loss, kind="cosine"):
-    network = build(network_spec, len(pack.rows), dtype=torch.float64)
+    network = build(network_spec, len(pack.rows), dtype=torch.float64, training=True)
     network.draw(pack.keys, [6] * len(pack.rows))
     states = [network.state() for _ in train(network, pack, loss, schedule(kind))]
     return states[-1]
@@ -186,7 +186,7 @@ def checkpoints_of(kind, visit, *, of=2, dropout=0.25):
     Returns the weights at the start of every step, and those at every checkpoint.
     """
     pack, steps, held = some_pack(), [], []
-    network = build(spec(dropout=dropout), len(pack.rows), dtype=torch.float64)
+    network = build(spec(dropout=dropout), len(pack.rows), dtype=torch.float64, training=True)
     network.draw(pack.keys, [6] * len(pack.rows))
     values = network.parameters.values
     loss = LOSS["cross_entropy"].code(columns(COUNTS))
@@ -219,7 +219,7 @@ def test_training_stops_where_its_checkpoints_are_no_longer_asked_for(kind):
 
 def test_no_step_is_made_once_the_deadline_has_passed():
     pack = some_pack()
-    network = build(spec(), len(pack.rows), dtype=torch.float64)
+    network = build(spec(), len(pack.rows), dtype=torch.float64, training=True)
     network.draw(pack.keys, [6] * len(pack.rows))
     start = network.parameters.values.clone()
     given = adjusted_loss(), schedule()

@@ -40,7 +40,7 @@ IMPORTED = (
     "typer",
     "pebble",
     "pyarrow.parquet",
-    "autoimb.nn.compiled.run",
+    "autoimb.nn.compiled",
     "autoimb.data.encoding.encoder",
     "autoimb.data.dataset",
 )
@@ -141,7 +141,6 @@ def main() -> None:
     """Answer line by line."""
     for name in IMPORTED:
         importlib.import_module(name)
-    sys.modules["autoimb.nn.compiled.run"].compile_all()
     assert not {"autoimb.assessment", "autoimb.space"} & sys.modules.keys()
     for line in sys.stdin:
         print(json.dumps(attempt(**json.loads(line))), flush=True)

@@ -84,19 +84,19 @@ class Steps:
         next(trained)  # what is allocated once
         return lambda: next(trained)
 
-    def bare(self, number: int, kernels: Any) -> float:
+    def bare(self, number: int, library: str) -> float:
         """Return the seconds of the products of a step alone."""
-        run = self.products(number, kernels)
+        run = self.products(number, library)
         run()
         return best(run, ROUNDS) / STEPS
 
-    def products(self, number: int, kernels: Any) -> Callable[[], object]:
+    def products(self, number: int, library: str) -> Callable[[], object]:
         """Return what computes the products of `STEPS` steps."""
         members, _, batch = self._pack(number)
         calls = [
             call
             for shape in shapes(members.inputs.spec, members.size, batch)
-            for call in products(kernels, *shape)
+            for call in products(library, *shape)
         ]
 
         def run() -> None:
@@ -133,38 +133,33 @@ def shapes(spec: Any, members: int, batch: int) -> list[tuple[int, int, int, int
 
 
 def products(
-    kernels: Any, members: int, rows: int, inputs: int, outputs: int, needed: int
+    library: str, members: int, rows: int, inputs: int, outputs: int, needed: int
 ) -> list[Callable[[], object]]:
     """Return the product forward, and those of both gradients backward."""
-    x, weight, y = (
-        torch.randn(members, *shape)
-        for shape in ((rows, inputs), (inputs, outputs), (rows, outputs))
-    )
-    gradient, into, back = y.clone(), weight.clone(), torch.empty(members, rows, needed)
+    shapes = ((rows, inputs), (inputs, outputs), (rows, outputs), (inputs, outputs), (rows, needed))
+    arrays: Any = [torch.randn(members, *shape) for shape in shapes]
+    multiply: Any = torch.bmm
+    if library == "compiled":
+        # NumPy's products of stacks call BLAS for each matrix, as compiled steps do.
+        arrays, multiply = [array.numpy() for array in arrays], np.matmul
+    x, weight, y, into, back = arrays
+    gradient = y + 0.0
     calls = [
-        lambda: kernels.product(x, weight, 1.0, y),
-        lambda: kernels.product(x.mT, gradient, 1.0, into),
+        lambda: multiply(x, weight, out=y),
+        lambda: multiply(x.mT, gradient, out=into),
     ]
     if needed:
-        calls.append(lambda: kernels.product(gradient, weight[:, :needed].mT, 1.0, back))
+        calls.append(lambda: multiply(gradient, weight[:, :needed].mT, out=back))
     return calls
 
 
-def kernels_of(name: str) -> Any:
-    """Return the products of torch, or the compiled ones."""
-    from autoimb.nn.compiled.run import CompiledKernels
-    from autoimb.nn.plain import PlainKernels
-
-    return PlainKernels() if name == "torch" else CompiledKernels(torch.float32)
-
-
 def measured(steps: Steps, number: int, *, bare: bool) -> dict[str, float]:
-    """Time a network's steps, and its products alone by torch and by compiled code."""
+    """Time a network's steps, and its products alone by torch and by BLAS."""
     found = {"seconds": steps.seconds(number)}
     if bare:
         for name in PRODUCTS:
             with torch.inference_mode():
-                found[name] = steps.bare(number, kernels_of(name))
+                found[name] = steps.bare(number, name)
     return found
 
 
@@ -173,7 +168,7 @@ def rated(steps: Steps, number: int, work: str, *, start: float, seconds: float)
     if work not in PRODUCTS:
         return rate(steps.steps(number, ENDLESS), start, seconds)
     with torch.inference_mode():
-        return rate(steps.products(number, kernels_of(work)), start, seconds)
+        return rate(steps.products(number, work), start, seconds)
 
 
 def main() -> None:
