@@ -41,7 +41,6 @@ class Purpose(IntEnum):
     REFERENCE_ROWS = 22  # rows of a reference model, by fold
     RULE_ROWS = 23  # rows that a decision rule is fitted on
     BIN_ROWS = 24  # rows that cut the bins of numbers
-    SPIKE_ROWS = 25  # rows that tell which values stand out
     TREES = 26  # columns that the splits of trees may choose from, by fold
     STATISTIC_ROWS = 27  # inner folds of the rows that tell what a level says
     DUELS = 28  # the seed of matched duels

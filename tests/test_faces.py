@@ -561,8 +561,8 @@ def test_a_weight_column_weighs_and_is_no_feature(tmp_path: Path, capsys: Captur
     [
         ({}, "signl", "Unknown weight column 'signl'. Did you mean 'signal'"),
         ({"w": "heavy"}, "w", "'w' must hold numbers; row 0 holds 'heavy'"),
-        ({"w": [1.0, -2.0] * 60}, "w", "'w' must hold a number from 0 on.*row 1 holds -2"),
-        ({"w": [1.0, 1.0, None] * 40}, "w", "row 2 holds none"),
+        ({"w": [1.0, -2.0] * 60}, "w", "'w' must be numbers from 0 on.*row 1 holds -2"),
+        ({"w": [1.0, 1.0, None] * 40}, "w", "row 2 holds nan"),
         ({}, "state", "Unknown weight column 'state'"),
     ],
 )

@@ -181,7 +181,7 @@ def label_codes(y: object) -> tuple[NDArray[np.int64], NDArray[Any]]:
         order = np.argsort(levels, kind="stable")
     except TypeError as error:
         raise TargetError(f"The labels of the target must be of one type: {error}.") from None
-    return np.argsort(order)[codes].astype(np.int64), levels[order].astype(labels.dtype)
+    return np.argsort(order)[codes].astype(np.int64), np.asarray(levels)[order].astype(labels.dtype)
 
 
 def _why_no_label(label: object) -> str:

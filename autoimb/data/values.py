@@ -130,9 +130,10 @@ def factorize(series: pd.Series, name: str) -> tuple[NDArray[np.intp], Objects]:
         # Objects are passed as an array, since pandas 2 would convert their levels to floats or
         # dates.
         codes, levels = pd.factorize(series.to_numpy() if mixed else series)
+        objects = np.asarray(levels, dtype=object)
     except TypeError:  # for values that Python cannot hash or compare, which are named below
-        codes, levels = np.arange(len(series)), series
-    objects = np.asarray(levels, dtype=object)
+        codes = np.arange(len(series), dtype=np.intp)
+        objects = np.asarray(series, dtype=object)
     if mixed or isinstance(series.dtype, pd.CategoricalDtype):
         for code, level in enumerate(objects):
             if not _is_value(level):

@@ -85,8 +85,6 @@ ENCODER_ARRAYS = _LEVELS | {
     "factor": Array("float64", low=0),
     "bins": Array("int64", low=1, high=MAX_BINS),
     "edges": Array("float32"),
-    "spike_column": Array("int64", low=0),
-    "spike_value": Array("float32"),
     "indicator": Array("int64", low=-1),
     "seen": Array("uint8", 2, low=0, high=1),
     "onehot_mean": Array("float32", low=0, high=1),
@@ -273,7 +271,6 @@ def _encodes(encoder: Encoder, n_numbers: int, n_categories: int) -> bool:
         all(values.shape == (n_numbers,) for values in by_number)
         and encoder.reserved_seen.shape == (n_categories, 2)
         and len(encoder.levels) == n_categories
-        and encoder.spike_column.shape == encoder.spike_value.shape
         and len(encoder.edges) == int(encoder.bins.sum()) + n_numbers
     ):
         return False
@@ -289,13 +286,10 @@ def _encodes(encoder: Encoder, n_numbers: int, n_categories: int) -> bool:
         and _positions(layout.integers, n_numbers)
         and _shares(encoder.onehot_mean, encoder.onehot_widths)
         and bool((np.diff(encoder.edges, prepend=-np.inf) > 0)[inside].all())
-        and bool((encoder.spike_column < n_numbers).all())
         and np.array_equal(indicators, np.arange(len(indicators)))
         and bool(np.isin(statistics.value_column, layout.integers).all())
         and bool((statistics.repeated[:-1] < statistics.repeated[1:]).all())
         and _rising(statistics.value_column, statistics.value)
-        and _rising(encoder.spike_column, encoder.spike_value)
-        and bool((np.bincount(encoder.spike_column, minlength=1) <= MAX_BINS).all())
     )
 
 

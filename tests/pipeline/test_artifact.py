@@ -276,8 +276,6 @@ def shapes() -> list[tuple[str, Any]]:
         ("encoders.0.center", lambda a: a[:1]),
         ("encoders.0.bins", lambda a: a + 1),
         ("encoders.1.edges", lambda a: a[:-1]),
-        ("encoders.0.spike_value", lambda a: np.append(a, np.float32(1))),
-        ("encoders.0.spike_value", None),
         ("encoders.0.statistics", lambda a: a[:-1]),
         ("encoders.0.statistics", lambda a: a[:, :1]),
         ("encoders.0.statistics", lambda a: a * np.nan),
@@ -315,18 +313,6 @@ def test_arrays_that_do_not_fit_are_refused(name: str, change: Any, path: Path) 
         arrays[name] = np.ascontiguousarray(change(whole))
     rewrite(path, manifest, arrays)
     with pytest.raises(ArtifactError):
-        load(path)
-
-
-@pytest.mark.parametrize(
-    ("number", "rule"), [(-1, "spike_column must be"), (99, "encoders of its own columns")]
-)
-def test_a_spike_of_no_number_is_refused(number: int, rule: str, path: Path) -> None:
-    manifest, arrays = parts(path)
-    arrays["encoders.0.spike_column"] = np.array([number])
-    arrays["encoders.0.spike_value"] = np.zeros(1, dtype=np.float32)
-    rewrite(path, manifest, arrays)
-    with pytest.raises(ArtifactError, match=rule):
         load(path)
 
 

@@ -22,7 +22,6 @@ from autoimb.data.encoding.levels import (
 from autoimb.data.encoding.rows import Encoded
 from autoimb.data.encoding.scaling import scales, squash
 from autoimb.data.encoding.screening import Screen
-from autoimb.data.encoding.spikes import spikes_of
 from autoimb.data.encoding.statistics import Statistics, Target
 from autoimb.data.schema import Columns
 from autoimb.text import BriefRepr
@@ -30,10 +29,7 @@ from autoimb.text import BriefRepr
 __all__ = ["Encoder", "max_bins"]
 
 # Fields of an encoder that a file stores as they are.
-_ARRAYS = (
-    *("center", "factor", "bins", "edges", "spike_column", "spike_value", "indicator"),
-    "onehot_mean",
-)
+_ARRAYS = ("center", "factor", "bins", "edges", "indicator", "onehot_mean")
 MAX_BINS = 16
 MAX_INPUTS = 512  # bins of all columns together: many columns get fewer bins each
 BLOCK = 1_024  # rows processed at a time, so that temporary arrays fit into the cache
@@ -44,7 +40,7 @@ class Encoder(BriefRepr):
     """Fitted encoding of typed columns.
 
     It is fitted on training rows. Their labels determine the columns that are read, the edges of
-    bins, the spikes and the level statistics.
+    bins and the level statistics.
 
     Attributes
     ----------
@@ -57,11 +53,6 @@ class Encoder(BriefRepr):
         Number of piecewise-linear (PLE) bins of each number: 1 to 16, fewer with many numbers.
     edges : ndarray of shape (sum(bins + 1),), float32
         Edges of the bins, in scaled numbers, column after column.
-    spike_column : ndarray of shape (s,), int64
-        Number column of each spike, rising. A column has at most as many spikes as bins.
-    spike_value : ndarray of shape (s,), float32
-        Scaled values that have a separate input, since the classes of their rows differ from those
-        of neighbouring values; see `spikes_of`.
     indicator : ndarray of shape (p,), int64
         Index of the missing-value indicator of each number among the f indicators; -1 without one.
         Columns that are missing in the same training rows share an indicator.
@@ -84,8 +75,6 @@ class Encoder(BriefRepr):
     factor: NDArray[np.float64]
     bins: NDArray[np.int64]
     edges: NDArray[np.float32]
-    spike_column: NDArray[np.int64]
-    spike_value: NDArray[np.float32]
     indicator: NDArray[np.int64]
     reserved_seen: NDArray[np.bool_]
     onehot_mean: NDArray[np.float32]
@@ -117,8 +106,8 @@ class Encoder(BriefRepr):
             Layout of the study.
         y : ndarray of int64, shape (n,), optional
             Class codes of the table; only those of `rows` are read. They place some edges of bins
-            at the boundaries of classes, and select spikes. Without labels the bins follow the
-            numbers alone, there are no spikes, and statistics are 0.
+            at the boundaries of classes. Without labels the bins follow the numbers alone, and
+            statistics are 0.
         weight : ndarray of float64, shape (n,), optional
             Weights of the table's rows in the statistics; 1 by default.
 
@@ -129,15 +118,14 @@ class Encoder(BriefRepr):
         screen = Screen.fit(columns.take(rows), None if y is None else y[rows], layout=layout)
         columns, layout = screen.columns(columns), screen.layout(layout)
         numbers = columns.numbers[rows]
-        # Numbers: scale, edges of bins and spikes, from the present values of the training rows.
-        edges, spikes, limit = [], [], max_bins(numbers.shape[1])
+        # Numbers: scale and edges of bins, from the present values of the training rows.
+        edges, limit = [], max_bins(numbers.shape[1])
         center, factor = scales(numbers)
         for values, middle, slope in zip(numbers.T, center, factor):
             present = ~np.isnan(values)
             labels = None if y is None else y[rows[present]]
             scaled = squash(values[present], middle, slope)
             edges.append(edges_of(scaled, limit, labels))
-            spikes.append(spikes_of(scaled, limit, labels))
         # Categories: frequent levels, reserved levels that occur, and shares of the rows.
         levels, reserved_seen, shares = [], [], []
         for j, vocabulary in enumerate(columns.vocabularies):
@@ -156,8 +144,6 @@ class Encoder(BriefRepr):
             factor=factor,
             bins=np.array([len(column_edges) - 1 for column_edges in edges], dtype=np.int64),
             edges=np.concatenate([np.empty(0, dtype=np.float32), *edges]),
-            spike_column=np.repeat(np.arange(len(spikes)), [len(values) for values in spikes]),
-            spike_value=np.concatenate([np.empty(0, dtype=np.float32), *spikes]),
             indicator=_indicators(columns.numbers, rows),
             reserved_seen=np.array(reserved_seen, dtype=bool).reshape(len(levels), 2),
             onehot_mean=np.concatenate(
@@ -257,9 +243,8 @@ class Encoder(BriefRepr):
     def width(self, *, ple: bool) -> int:
         """Return the number D of columns of `dense`."""
         numbers = int(self.bins.sum()) if ple else len(self.bins)
-        n_spikes, n_indicators = len(self.spike_value), len(self._missing_columns)
-        onehot = sum(self.onehot_widths)
-        return numbers + onehot + n_spikes + self.statistics.width + n_indicators
+        onehot, n_indicators = sum(self.onehot_widths), len(self._missing_columns)
+        return numbers + onehot + self.statistics.width + n_indicators
 
     @cached_property
     def onehot_widths(self) -> tuple[int, ...]:
@@ -286,9 +271,9 @@ class Encoder(BriefRepr):
         Returns
         -------
         x : ndarray of shape (n, D), float32
-            Numbers or their bins, one-hot columns, spikes, statistics and indicators, in this
-            order. The one-hot columns of "other" and "missing" exist only if these levels occur in
-            training; otherwise the levels are encoded as the mean of the training rows.
+            Numbers or their bins, one-hot columns, statistics and indicators, in this order. The
+            one-hot columns of "other" and "missing" exist only if these levels occur in training;
+            otherwise the levels are encoded as the mean of the training rows.
         codes : ndarray of shape (n, Q), int64
             Codes of the embedded columns.
         """
@@ -312,10 +297,6 @@ class Encoder(BriefRepr):
             mean = self.onehot_mean[mean_start : mean_start + width]
             x[hot < 0, start : start + width] = mean
             start, mean_start = start + width, mean_start + width
-        for column, value in zip(self.spike_column, self.spike_value):
-            same = encoded.numbers[:, column] == value
-            x[:, start] = same & ~self._absent(encoded, column, slice(None))
-            start += 1
         statistics = encoded.numbers[:, len(self.bins) :]
         x[:, start : start + statistics.shape[1]] = statistics
         x[:, start + statistics.shape[1] :] = encoded.codes[:, n_categories:]
@@ -337,20 +318,11 @@ class Encoder(BriefRepr):
             view *= slope
             np.maximum(view, low, out=view)
             np.minimum(view, high, out=view)
-            # A missing number has been scaled to 0, which would fall into a bin.
+            # A missing number has been scaled to 0, which would fall into a bin. Columns that share
+            # an indicator may be missing in different new rows, so the number is checked as well.
             for j in np.flatnonzero(self.indicator >= 0):
-                view[self._absent(encoded, int(j), block), first[j] : ends[j]] = 0
-
-    def _absent(self, encoded: Encoded, number: int, rows: slice) -> NDArray[np.bool_]:
-        """Return the mask of the rows in which a number is missing."""
-        scaled, watched = encoded.numbers[rows, number], self.indicator[number]
-        if watched < 0:
-            return np.zeros(len(scaled), dtype=bool)
-        # An indicator may represent several columns, so the number itself is checked as well: a
-        # missing number is exactly 0.
-        absent: NDArray[np.bool_] = encoded.codes[rows, len(self.levels) + watched] == 1
-        absent &= scaled == 0
-        return absent
+                flagged = encoded.codes[block, len(self.levels) + self.indicator[j]] == 1
+                view[flagged & (numbers[:, j] == 0), first[j] : ends[j]] = 0
 
     # --- storing -----------------------------------------------------------------------------
 

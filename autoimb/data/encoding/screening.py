@@ -67,8 +67,8 @@ class Screen(BriefRepr):
         -------
         Screen
         """
-        numbers = np.arange(columns.numbers.shape[1])
-        categories = np.arange(len(columns.vocabularies))
+        numbers: Positions = np.arange(columns.numbers.shape[1])
+        categories: Positions = np.arange(len(columns.vocabularies))
         limit = layout.screened
         if limit is not None and len(numbers) > limit:
             numbers = _best(_places_of_numbers(columns.numbers, y), limit)
