@@ -336,8 +336,8 @@ WRITES = re.compile(
 )
 ELSEWHERE = {
     "cli/app.py": "the null device takes the place of an output that nobody reads",
-    "cli/folders.py": "the null device takes the place of a terminal that was closed",
     "cli/runs.py": "into memory",
+    "cli/searching.py": "the null device takes the place of a terminal that was closed",
     "cli/tables.py": "packs into a file that is open",
     "runs/store.py": "the database of trials, by transactions of SQLite",
     "runtime/memory.py": "tells the system whom to end first",

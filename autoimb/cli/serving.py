@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from contextlib import closing
@@ -10,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autoimb.cli.terminal import say
+from autoimb.cli.terminal import as_text, say
 from autoimb.errors import OptionError, TargetError
 from autoimb.text import no_formula
 
@@ -170,7 +169,7 @@ def evaluate(
             "intervals": {name: interval for name, (_, *interval) in finite.items()},
             "confusion": {"classes": summary["classes"], "true_by_predicted": confusion.tolist()},
         }
-        say(json.dumps(result, indent=2, ensure_ascii=False))
+        say(as_text(result))
         return
     whole = "" if n_drawn_from is None else f" drawn from {n_drawn_from}"
     say(f"{len(codes)} rows{whole}, {n_positive} of class {positive}")
@@ -183,7 +182,7 @@ def inspect(pipeline: Path) -> None:
     """Print a summary of the pipeline as JSON."""
     from autoimb.pipeline.artifact import inspect as read_summary
 
-    say(json.dumps(read_summary(pipeline), indent=2, ensure_ascii=False))
+    say(as_text(read_summary(pipeline)))
 
 
 def _load(path: Path, threshold: str | float | None) -> FittedPipeline:

@@ -33,7 +33,7 @@ from autoimb.evaluation.outcome import (
     reason_of,
 )
 from autoimb.evaluation.workload import forest_trees, partner_plan, tree_iterations
-from autoimb.partners.fit import Growth, fit_boosted_trees, fit_forests
+from autoimb.partners.fit import Growth, fit_trees
 from autoimb.partners.trees import FittedTrees
 from autoimb.pipeline.fitted import FittedMemberPack, FittedStrategy, fold_average
 from autoimb.space.partner import PARTNER, Bagged
@@ -144,16 +144,15 @@ def _partner(job: Job, judge: Judge, measure: Measure) -> Outcome:
     """Fit the trees of a partner, on the confirming folds where there is time for them."""
     dataset, partner = job.data.dataset, PARTNER.make(job.strategy.network)
     plan = partner_plan(dataset, job.plan, partner)
-    data = (dataset, plan.folds.folds)
-    seed, costs = plan.seed, plan.class_costs
     if isinstance(partner, Bagged):
-        trees = forest_trees(dataset, plan, partner)
-        grown = fit_forests(*data, partner, job.deadline, trees=trees, seed=seed, class_costs=costs)
+        iterations = forest_trees(dataset, plan, partner)
     else:
-        growth = Growth(tree_iterations(dataset, plan, partner), measure, job.deadline)
-        grown = fit_boosted_trees(*data, partner, growth, seed=seed, class_costs=costs)
+        iterations = tree_iterations(dataset, plan, partner)
+    folds, growth = plan.folds.folds, Growth(iterations, measure, job.deadline)
+    costs = plan.class_costs
+    grown = fit_trees(dataset, folds, partner, growth, seed=plan.seed, class_costs=costs)
     raw = np.zeros((len(dataset.y), dataset.n_classes))
-    for fold, posterior in zip(plan.folds.folds, grown.posteriors):
+    for fold, posterior in zip(folds, grown.posteriors):
         raw[fold.score] = posterior
     fitted = _fitted(job, trees=grown.folds)
     trace = Trace(grown.curve, grown.floor, grown.planned, checkpoints=grown.iterations)

@@ -9,11 +9,13 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from autoimb.arrays import Array
 from autoimb.data.schema import Columns
 from autoimb.errors import ArtifactError
 
 __all__ = [
     "FIRST_LEVEL",
+    "LEVEL_ARRAYS",
     "MISSING_LEVEL",
     "OTHER_LEVEL",
     "RARE",
@@ -27,6 +29,13 @@ __all__ = [
 
 RARE = 3  # levels with fewer training rows are coded as "other"
 OTHER_LEVEL, MISSING_LEVEL, FIRST_LEVEL = 0, 1, 2
+
+# The arrays of `levels_to_arrays`.
+LEVEL_ARRAYS = {
+    "level_counts": Array("int64", "q", low=0),
+    "level_ends": Array("int64", low=0),
+    "level_text": Array("uint8"),
+}
 
 Number = TypeVar("Number", np.float64, np.uint64)
 
