@@ -52,12 +52,13 @@ def _read_facts(folder: RunFolder) -> Facts:
 
 def section(folder: RunFolder, name: str) -> dict[str, Any]:
     """Return a section of a finished search's ``run.json``."""
+    from autoimb.runs.folder import understood
+
     run = folder.read_run()
     if name not in run:
         raise RunError(f"{folder.path} has no {name} yet: its search has not finished.")
-    if not isinstance(run[name], dict):
-        raise RunError(f"{folder.path} has {name} that are no object: its run.json is damaged.")
-    return dict(run[name])
+    with understood(folder.path / "run.json", name):
+        return dict(run[name])
 
 
 def _json(progress: RunStatus, facts: Facts | None) -> str:
@@ -99,10 +100,9 @@ def report(run: Path, page: Path | None = None) -> None:
     from autoimb.runs.folder import RunFolder, understood
 
     folder = RunFolder.view(run)
-    facts = _read_facts(folder)
+    facts, path = _read_facts(folder), page or folder.report
     with understood(folder.path / "run.json", "results"):
         content = render(facts).encode()
-    path = page or folder.report
     write_file(path, content)
     say(path)
 

@@ -306,8 +306,7 @@ def refit(
     from autoimb.search.request import Request
 
     folder = RunFolder.view(run)
-    written = section(folder, "request")
-    plan = section(folder, "plan")  # the one that the strategies were found with
+    written, plan = section(folder, "request"), section(folder, "plan")
     with understood(folder.path / "run.json", "request"):
         request, time_budget = Request.from_json(written), plan["time_budget"]
     if request.target is None:

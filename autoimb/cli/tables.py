@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
-from decimal import Decimal
 from pathlib import Path
 from typing import BinaryIO
 
@@ -126,16 +125,18 @@ def copied_columns(
 
 def _is_guessed(level: str) -> bool:
     """Whether pandas reads the level as a bool or a number, and that has the same text."""
-    if level in ("True", "False"):
-        return True
-    try:
-        number = float(level)
-    except ValueError:
-        return False
-    if not math.isfinite(number):
-        return False
-    # whole numbers beyond the floats are read as they are
-    return text_of(number) == level or str(int(Decimal(level))) == level
+    number = _number(level)
+    return level in ("True", "False") or (number is not None and text_of(number) == level)
+
+
+def _number(text: str) -> float | None:
+    """Read a finite number; whole ones may be beyond the floats."""
+    with suppress(ValueError):
+        return int(text)
+    with suppress(ValueError):
+        number = float(text)
+        return number if math.isfinite(number) else None
+    return None
 
 
 def _with_levels(frame: pd.DataFrame, numbers: set[str]) -> pd.DataFrame:
@@ -151,10 +152,8 @@ def _with_levels(frame: pd.DataFrame, numbers: set[str]) -> pd.DataFrame:
 
 def _level(cell: object) -> object:
     """Write text that is a number as the level of the number."""
-    for read in (int, float):  # whole numbers may be beyond the floats
-        with suppress(ValueError, OverflowError):
-            return text_of(read(cell)) if isinstance(cell, str) else cell
-    return cell
+    number = _number(cell) if isinstance(cell, str) else None
+    return cell if number is None else text_of(number)
 
 
 def cells_of_piece(threads: int) -> int:

@@ -201,7 +201,8 @@ class FittedTrees(BriefRepr):
             If the arrays do not describe trees, or the trees do not fit the levels.
         """
         check_arrays(_ARRAYS, arrays, name)
-        reader, nodes = Reader.from_arrays(arrays, numbers), Nodes(*map(arrays.get, Nodes._fields))
+        reader = Reader.from_arrays(arrays, numbers)
+        nodes = Nodes(*(arrays[name] for name in Nodes._fields))
         baseline, log_prior = arrays["baseline"], arrays["log_prior"]
         n_splits, ends = int((nodes.column >= 0).sum()), nodes.ends
         n_nodes = ends[-1] + 1 if len(ends) else 0

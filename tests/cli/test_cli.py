@@ -28,7 +28,7 @@ from autoimb import load
 from autoimb.assessment.uncertainty import expected_in_words
 from autoimb.cli import main
 from autoimb.cli.options import seconds
-from autoimb.cli.tables import CELLS, _is_guessed, cells_of_piece, in_order, read_chunks, writer
+from autoimb.cli.tables import CELLS, cells_of_piece, in_order, read_chunks, writer
 from autoimb.runs.folder import RunFolder
 from tests.support.programs import ENVIRONMENT, python
 
@@ -369,17 +369,6 @@ def test_the_same_number_is_the_same_level_however_it_is_written(tmp_path: Path)
     np.testing.assert_allclose(proba, np.delete(expected, 5, axis=0))
 
 
-@pytest.mark.parametrize(
-    ("level", "guessed"),
-    [
-        *((level, True) for level in ("1", "-3", "3.5", "1e-07", "True", "9007199254740993")),
-        *((level, False) for level in ("1.0", "0815", "3.10", "nan", "inf", "1_000", "A1", "")),
-    ],
-)
-def test_levels_that_pandas_reads_as_they_are_written(level: str, guessed: bool) -> None:
-    assert _is_guessed(level) == guessed
-
-
 def test_refit_trains_the_same_strategies_on_newer_rows(run: Path, tmp_path: Path) -> None:
     newer, out = tmp_path / "newer.csv", tmp_path / "newer.autoimb"
     table(150, seed=1).to_csv(newer, index=False)
@@ -506,23 +495,19 @@ def test_as_much_is_in_memory_however_many_threads_predict(threads: int) -> None
 
 # --- one score ------------------------------------------------------------------------------------
 
-SEARCHES = [  # metric, classes, seed
-    ("average_precision", 2, 0),
-    ("average_precision", 2, 1),
-    ("f1", 2, 2),
-    ("log_loss", 3, 3),
-    ("balanced_accuracy", 3, 4),
-]
 TILE = re.compile(r'<div class="tile (.*?)">(.*?)</div>', re.DOTALL)
 TAG = re.compile(r"<[^>]+>")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("metric", "n_classes", "seed"), SEARCHES)
-def test_the_winner_has_one_score_and_every_error_is_over_rows(
-    metric: str, n_classes: int, seed: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("metric", "n_classes"),
+    [("average_precision", 2), ("f1", 2), ("log_loss", 3), ("balanced_accuracy", 3)],
+)
+def test_the_winner_has_one_score(
+    metric: str, n_classes: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     y = np.searchsorted(np.cumsum([0.85, 0.15 / (n_classes - 1)]), random.random(500))
     frame = pd.DataFrame({"a": y + random.normal(size=500), "b": random.normal(size=500)})
     frame.assign(state=y).to_csv(tmp_path / "data.csv", index=False)
@@ -545,21 +530,13 @@ def test_the_winner_has_one_score_and_every_error_is_over_rows(
     ]
     board = pd.read_csv(run / "leaderboard.csv")
     assert board["reported"].dropna().to_numpy() == pytest.approx(reported["value"])
-    info = load(run / "pipeline.autoimb").info
-    assert info["score"] == reported["value"]
+    assert load(run / "pipeline.autoimb").info["score"] == reported["value"]
 
     tiles = [(kind, " ".join(TAG.sub(" ", text).split())) for kind, text in TILE.findall(page)]
     assert len(tiles) == len(rows) > 3
-    sign = -1 if metric == "log_loss" else 1
     for (kind, text), row in zip(tiles, rows, strict=True):
         value, error = map(float, re.search(r"(-?[\d.]+) ± ([\d.]+)", text).groups())
         assert ("winner" in kind) == (row["name"] == "winner")
         assert value == pytest.approx(row["value"], abs=1e-3)
         half = (row["high"] - row["low"]) / 2 / 1.96
         assert error == pytest.approx(half, rel=0.25, abs=1e-3)
-        if sign * (row["value"] - reported["value"]) > 0:
-            assert "within error" in text or "by more than 2 standard errors" in text
-    errors = {row["name"]: row["error"] for row in rows}
-    assert errors["none"] == pytest.approx(errors["winner"], rel=0.6)
-    searched = board.loc[board["status"] == "complete", "error"]
-    assert (searched / errors["winner"]).between(0.4, 2.5).all()  # of fold values .03 to .5
