@@ -294,8 +294,8 @@ def _read_estimator() -> tuple[dict[str, inspect.Parameter], dict[str, str]]:
     parameters, summaries = {}, {}
     for node in (estimator, methods["fit"]):
         for names, kind, default, text in _ENTRY.findall(ast.get_docstring(node) or ""):
-            words = re.split(r"(`\w+`)", _SENTENCE.split(" ".join(text.split()))[0])
-            summary = "".join(flags.get(word, word) for word in words).replace("`", "")
+            parts = re.split(r"(`\w+`)", _SENTENCE.split(" ".join(text.split()))[0])
+            summary = "".join(flags.get(part, part) for part in parts).replace("`", "")
             for name in OPTIONS.keys() & set(names.split(", ")):
                 value = ast.literal_eval(default or "None")
                 parameters[name] = inspect.Parameter(

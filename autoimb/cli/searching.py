@@ -136,8 +136,8 @@ def _table(
     from autoimb.search.prepare import Table
 
     groups, time = parameters["groups"], parameters["time"]
-    given = {**parameters, "groups": tuple(groups or ()), "time": tuple(time or ())}
-    request = read_request(given, encode_target(rows.y).classes, backend=backend)
+    settings = {**parameters, "groups": tuple(groups or ()), "time": tuple(time or ())}
+    request = read_request(settings, encode_target(rows.y).classes, backend=backend)
     times = read_times(time, rows.frame, gap=parameters["gap"], keep=parameters["keep_time"])
     dropped = () if times is None else times.dropped
     table = Table(
@@ -253,11 +253,11 @@ def sigterm_as_interrupt() -> Iterator[None]:
     if sighup is not None and signal.getsignal(sighup) is not signal.SIG_IGN:
         terminals = [stream for stream in (1, 2) if os.isatty(stream)]
         handlers[sighup] = partial(_hang_up, terminals)
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 
