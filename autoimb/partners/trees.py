@@ -83,8 +83,10 @@ class Nodes(NamedTuple):
     @property
     def ends(self) -> Ints:
         """Last node of each tree, (T,): the first at which leaves outnumber splits."""
-        surplus = np.cumsum(np.where(self.column < 0, 1, -1))
-        return np.flatnonzero(np.diff(np.maximum.accumulate(np.maximum(surplus, 0)), prepend=0))
+        # Small types, as files may have many nodes, and their checks little memory.
+        steps = np.where(self.column < 0, np.int8(1), np.int8(-1))
+        peaks = np.maximum.accumulate(np.cumsum(steps, dtype=np.int32))
+        return np.searchsorted(peaks, np.arange(peaks.max(initial=0), dtype=np.int32) + 1)
 
 
 _NO_NODES = Nodes(
@@ -215,6 +217,10 @@ class FittedTrees(BriefRepr):
             raise ArtifactError(f"{name} must have complete trees.")
         if not ((nodes.column < reader.width).all() and (nodes.output < len(baseline)).all()):
             raise ArtifactError(f"{name} must read columns of the table, and predict its classes.")
+        if not np.isfinite(baseline).any():
+            raise ArtifactError(
+                f"{name} must have a finite score of a class before the first tree."
+            )
         return cls(reader, nodes, baseline, log_prior, bagged)
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -272,21 +273,25 @@ def _pack(part: PackPart, arrays: Arrays, name: str) -> FittedMemberPack:
 
 
 def _check_answer(pipeline: FittedPipeline) -> None:
-    """Check that a pipeline predicts finite probabilities for a row of missing values."""
+    """Check that the networks predict finite probabilities for a row of missing values.
+
+    Trees that were read do so; preparing all of them takes more memory than their file.
+    """
+    networks = tuple(fitted for fitted in pipeline.strategies if fitted.packs)
+    if not networks:
+        return
     features = pipeline.schema.features
     names = tuple(column.name for column in features if column.kind == "categorical")
     numbers = tuple(name for c in features if c.kind != "categorical" for name in c.numbers)
-    blended = pipeline.blended(
-        Columns(
-            numbers=np.full((1, len(numbers)), np.nan),
-            codes=np.full((1, len(names)), -1, dtype=np.int32),
-            vocabularies=((),) * len(names),
-            number_names=numbers,
-            category_names=names,
-        )
+    missing = Columns(
+        numbers=np.full((1, len(numbers)), np.nan),
+        codes=np.full((1, len(names)), -1, dtype=np.int32),
+        vocabularies=((),) * len(names),
+        number_names=numbers,
+        category_names=names,
     )
-    answer = pipeline.calibrator.apply(blended)
-    pipeline.rule.apply(answer)
+    weights = (1 / len(networks),) * len(networks)
+    answer = replace(pipeline, strategies=networks, weights=weights).proba_of(missing)
     if answer.shape != (1, len(pipeline.classes)) or not np.isfinite(answer).all():
         raise ArtifactError(f"The parts don't fit: the answer to a row is {answer}.")
 
