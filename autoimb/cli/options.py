@@ -1,88 +1,8 @@
-"""The arguments and options of all commands, by the name of the parameter.
+"""Arguments and options of all commands, by the name of the parameter.
 
 Options of ``autoimb search`` that are parameters of `AutoImbClassifier` or of its `fit` have the
-type, the default and the first sentence of the description there. The descriptions below are those
-of the other parameters, and what the help of a command line adds to the former. `PANELS` holds the
-placeholder of each option, and how its text is read.
-
-Parameters
-----------
-version : bool
-    Print the version.
-component : str
-    One component only [default: all].
-pipeline : path
-    A pipeline.autoimb file that a search wrote.
-run : path
-    The folder of a search.
-data : path
-    A table: CSV (also compressed), Parquet or Feather; a folder of such parts, or a pattern of
-    their names.
-out : path
-    The file to write.
-page : path
-    The file to write [default: RUN/report.html].
-form : str
-    autoimb, or joblib (a pickle).
-threshold : str
-    Decision rule in place of the fitted one (two classes): a probability, or "recall>=0.8",
-    "precision>=0.5".
-keep : str
-    Columns of DATA to copy to OUT, before the predictions.
-guard_formulas : bool
-    Put an apostrophe before labels and copied text that a spreadsheet would compute, as =1+1.
-random_state : int
-    In Python the default is another one each time; a run is repeated and resumed by its command.
-run_dir : path
-    The folder to write [default: runs/<name of DATA>].
-resume : bool
-    Go on with the search in RUN.
-fail_on : str
-    Exit with status 3 after a finding of this severity or a graver one: info, warning, error.
-    Everything is written all the same.
-dry_run : bool
-    Print what the search would do, with the findings of the checks before it, and end: nothing is
-    trained or written.
-as_json : bool
-    Print it as JSON.
-quiet : bool
-    No progress, no summary.
-resampling : str
-    For example smote,SVMSMOTE.
-partners : str
-    Give auto, none, or names: small_trees,forest.
-strategy : str
-    As inspect prints it, or a row of leaderboard.csv as JSON.
-target : str
-    Name of the target column.
-weight : str
-    Name of a column of row weights, which is not a feature.
-kinds : list of str
-    May be repeated.
-drop : str
-    Columns to leave out.
-max_memory : str
-    Memory for everything, as 4GB [default: half of the machine's]. Of a table that would take more
-    than a sixteenth of it, rows are drawn: all of the rarer classes as far as possible, the others
-    standing for several.
-groups : str
-    Names of columns, which are not features.
-time : str
-    Names of columns, which are not features but for what recurs (weekdays).
-test : path
-    A table with the target.
-class_weight : str
-    Names, balanced, or JSON of class to weight.
-cost_matrix : str
-    For example [[0, 1], [40, 0]].
-time_budget : str
-    The start of the program counts; 90s, 5m and 1h are accepted as well [default: 5m, or none with
-    --n-trials or --strategy].
-n_jobs : int
-    In Python the default is 1, as a library must not take a machine that others use; a command is
-    alone.
-scheduler : str
-    Address of the Dask scheduler, as tcp://HOST:8786. J counts its threads, -1 uses all of them.
+type, the default and the first sentence of the description there. `PANELS` holds the placeholder of
+each option, how its text is read, and what the help of a command line adds.
 """
 
 from __future__ import annotations
@@ -121,7 +41,8 @@ TYPES: dict[str, type] = {"int": int, "float": float, "bool": bool}
 
 _COMMA = re.compile(r",(?![^(]*\))")  # that no parentheses enclose
 _TIME = re.compile(r"([0-9.]+)\s*([smh])(?:ec|in)?")
-_ENTRY = re.compile(r"^(\w[\w, ]*) : .*\n((?:    .*\n?)+)", re.MULTILINE)  # of numpydoc
+# Of numpydoc: names, the first word of the type, the default if there is one, and the description.
+_ENTRY = re.compile(r"^(\w[\w, ]*) : (\w*).*?(?:, default=(.*))?\n((?:    .*\n?)+)", re.MULTILINE)
 _SENTENCE = re.compile(r"(?<=\.) ")  # between two sentences
 
 
@@ -197,6 +118,8 @@ class Option:
     ----------
     metavar : str or None
         Placeholder of the value; None for a flag.
+    help : str
+        Description, which follows that of the estimator.
     names : str
         The names of the option where they are not that of the parameter.
     read : callable or None
@@ -208,6 +131,7 @@ class Option:
     """
 
     metavar: str | None = None
+    help: str = ""
     names: str = ""
     read: Callable[[Any], Any] | None = None
     kind: Any = None
@@ -216,119 +140,171 @@ class Option:
 
 PANELS = {
     "Arguments": {
-        "component": Option("COMPONENT"),
-        "pipeline": Option("PIPELINE"),
-        "run": Option("RUN"),
-        "data": Option("DATA"),
+        "component": Option("COMPONENT", "One component only [default: all]."),
+        "pipeline": Option("PIPELINE", "A pipeline.autoimb file that a search wrote."),
+        "run": Option("RUN", "The folder of a search."),
+        "data": Option(
+            "DATA",
+            "A table: CSV (also compressed), Parquet or Feather; a folder of such parts, or a "
+            "pattern of their names.",
+        ),
     },
     "Options": {
-        "version": Option(),
-        "out": Option("OUT", "--out -o"),
-        "page": Option("FILE", "--out -o"),
-        "form": Option("F", "--format"),
-        "threshold": Option("RULE", read=threshold),
-        "keep": Option("A,B", read=listed),
-        "guard_formulas": Option(),
-        "metric": Option("M", "--metric -m"),
-        "random_state": Option("N", "--random-state --seed", default=0),
-        "run_dir": Option("RUN", "--out", folder),
-        "resume": Option(),
-        "fail_on": Option("SEVERITY"),
-        "dry_run": Option(),
-        "as_json": Option(names="--json"),
-        "quiet": Option(names="--quiet -q"),
+        "version": Option(help="Print the version."),
+        "out": Option("OUT", "The file to write.", "--out -o"),
+        "page": Option("FILE", "The file to write [default: RUN/report.html].", "--out -o"),
+        "form": Option("F", "autoimb, or joblib (a pickle).", "--format"),
+        "threshold": Option(
+            "RULE",
+            "Decision rule in place of the fitted one (two classes): a probability, or "
+            '"recall>=0.8", "precision>=0.5".',
+            read=threshold,
+        ),
+        "keep": Option(
+            "A,B", "Columns of DATA to copy to OUT, before the predictions.", read=listed
+        ),
+        "guard_formulas": Option(
+            help="Put an apostrophe before labels and copied text that a spreadsheet would "
+            "compute, as =1+1."
+        ),
+        "metric": Option("M", names="--metric -m"),
+        "random_state": Option(
+            "N",
+            "In Python the default is another one each time; a run is repeated and resumed by its "
+            "command.",
+            "--random-state --seed",
+            default=0,
+        ),
+        "run_dir": Option(
+            "RUN", "The folder to write [default: runs/<name of DATA>].", "--out", folder
+        ),
+        "resume": Option(help="Go on with the search in RUN."),
+        "fail_on": Option(
+            "SEVERITY",
+            "Exit with status 3 after a finding of this severity or a graver one: info, warning, "
+            "error. Everything is written all the same.",
+        ),
+        "dry_run": Option(
+            help="Print what the search would do, with the findings of the checks before it, and "
+            "end: nothing is trained or written."
+        ),
+        "as_json": Option(None, "Print it as JSON.", "--json"),
+        "quiet": Option(None, "No progress, no summary.", "--quiet -q"),
     },
     "Search space": {
-        "resampling": Option("A,B", read=listed),
+        "resampling": Option("A,B", "For example smote,SVMSMOTE.", read=listed),
         "loss": Option("A,B", read=listed),
         "ensemble": Option("A,B", read=listed),
         "network": Option("A,B", read=listed),
-        "partners": Option("A,B", read=tree_models),
-        "strategy": Option("JSON"),
+        "partners": Option(
+            "A,B", "Give auto, none, or names: small_trees,forest.", read=tree_models
+        ),
+        "strategy": Option("JSON", "As inspect prints it, or a row of leaderboard.csv as JSON."),
     },
     "Data": {
-        "target": Option("COL"),
-        "weight": Option("COL", "--weight --sample-weight"),
-        "kinds": Option("COL=KIND", "--kind", column_kinds, list[str]),
-        "drop": Option("A,B", read=listed),
+        "target": Option("COL", "Name of the target column."),
+        "weight": Option(
+            "COL",
+            "Name of a column of row weights, which is not a feature.",
+            "--weight --sample-weight",
+        ),
+        "kinds": Option("COL=KIND", "May be repeated.", "--kind", column_kinds, list[str]),
+        "drop": Option("A,B", "Columns to leave out.", read=listed),
         "pos_label": Option("L"),
         "allow_many_classes": Option(),
-        "max_memory": Option("SIZE"),
+        "max_memory": Option(
+            "SIZE",
+            "Memory for everything, as 4GB [default: half of the machine's]. Of a table that would "
+            "take more than a sixteenth of it, rows are drawn: all of the rarer classes as far as "
+            "possible, the others standing for several.",
+        ),
     },
     "Validation": {
         "cv": Option("N", kind=int),
-        "groups": Option("A,B", read=listed),
-        "time": Option("A,B", read=listed),
+        "groups": Option("A,B", "Names of columns, which are not features.", read=listed),
+        "time": Option(
+            "A,B",
+            "Names of columns, which are not features but for what recurs (weekdays).",
+            read=listed,
+        ),
         "gap": Option("TIME"),
         "keep_time": Option(),
-        "test": Option("FILE", kind=Path),
+        "test": Option("FILE", "A table with the target.", kind=Path),
         "holdout": Option("SHARE"),
     },
     "Decision": {
-        "class_weight": Option("A,B", read=class_weight),
-        "cost_matrix": Option("JSON", read=_json),
+        "class_weight": Option(
+            "A,B", "Names, balanced, or JSON of class to weight.", read=class_weight
+        ),
+        "cost_matrix": Option("JSON", "For example [[0, 1], [40, 0]].", read=_json),
         "cost_in_loss": Option(),
     },
     "Limits": {
-        "time_budget": Option("TIME", read=seconds, default=None),
-        "n_trials": Option("N", "--n-trials --trials"),
+        "time_budget": Option(
+            "TIME",
+            "The start of the program counts; 90s, 5m and 1h are accepted as well [default: 5m, or "
+            "none with --n-trials or --strategy].",
+            read=seconds,
+            default=None,
+        ),
+        "n_trials": Option("N", names="--n-trials --trials"),
         "max_predict_seconds": Option("S"),
         "max_artifact_mb": Option("MB"),
     },
     "Cluster": {
-        "n_jobs": Option("J", "--n-jobs --jobs", default=-1),
+        "n_jobs": Option(
+            "J",
+            "In Python the default is 1, as a library must not take a machine that others use; a "
+            "command is alone.",
+            "--n-jobs --jobs",
+            default=-1,
+        ),
         "schedule": Option("S"),
         "backend": Option("B"),
-        "scheduler": Option("ADDRESS"),
+        "scheduler": Option(
+            "ADDRESS",
+            "Address of the Dask scheduler, as tcp://HOST:8786. J counts its threads, -1 uses all "
+            "of them.",
+        ),
     },
 }
 OPTIONS = {name: option for panel in PANELS.values() for name, option in panel.items()}
-
-
-def _descriptions(docstring: str | None) -> dict[str, str]:
-    """Return the description of each parameter in a numpydoc docstring."""
-    entries = _ENTRY.findall(docstring or "")
-    return {name: " ".join(text.split()) for names, text in entries for name in names.split(", ")}
-
-
-def _read_estimator() -> tuple[dict[str, inspect.Parameter], dict[str, str]]:
-    """Read the parameters of `AutoImbClassifier` and of its `fit` from their source.
-
-    The module is parsed and not imported, so that ``--help`` needs neither torch nor scikit-learn.
-
-    Returns
-    -------
-    parameters : dict of str to Parameter
-        Those that are options, with the first type of their annotation that a text can be read as.
-    summaries : dict of str to str
-        The first sentence of each description, with the names of options for those of parameters.
-    """
-    module = ast.parse(pkgutil.get_data("autoimb", "estimator.py") or "")
-    (estimator,) = (node for node in module.body if isinstance(node, ast.ClassDef))
-    methods = {node.name: node for node in estimator.body if isinstance(node, ast.FunctionDef)}
-    parameters = {}
-    for arguments in (methods["__init__"].args, methods["fit"].args):
-        optional = [*arguments.args[-len(arguments.defaults) :], *arguments.kwonlyargs]
-        for argument, default in zip(optional, [*arguments.defaults, *arguments.kw_defaults]):
-            name, annotation = argument.arg, argument.annotation
-            if name in OPTIONS and annotation and default:
-                kind = TYPES.get(ast.unparse(annotation).split(" ")[0], str)
-                value = ast.literal_eval(default)
-                parameters[name] = inspect.Parameter(name, KEYWORD, default=value, annotation=kind)
-    texts = [_descriptions(ast.get_docstring(node)) for node in (estimator, methods["fit"])]
-    flags = {f"`{name}`": _flag(name) for name in OPTIONS}
-    summaries = {}
-    for name, text in (texts[0] | texts[1]).items():
-        words = re.split(r"(`\w+`)", _SENTENCE.split(text)[0])
-        summaries[name] = "".join(flags.get(word, word) for word in words).replace("`", "")
-    return parameters, summaries
 
 
 def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-DESCRIPTIONS = _descriptions(__doc__)
+def _read_estimator() -> tuple[dict[str, inspect.Parameter], dict[str, str]]:
+    """Read the parameters of `AutoImbClassifier` and of its `fit` from the docstrings.
+
+    The module is parsed and not imported, so that ``--help`` needs neither torch nor scikit-learn.
+
+    Returns
+    -------
+    parameters : dict of str to Parameter
+        Those that are options, with their default and a type that a text can be read as.
+    summaries : dict of str to str
+        The first sentence of each description, with the names of options for those of parameters.
+    """
+    module = ast.parse(pkgutil.get_data("autoimb", "estimator.py") or "")
+    (estimator,) = (node for node in module.body if isinstance(node, ast.ClassDef))
+    methods = {node.name: node for node in estimator.body if isinstance(node, ast.FunctionDef)}
+    flags = {f"`{name}`": _flag(name) for name in OPTIONS}
+    parameters, summaries = {}, {}
+    for node in (estimator, methods["fit"]):
+        for names, kind, default, text in _ENTRY.findall(ast.get_docstring(node) or ""):
+            parts = re.split(r"(`\w+`)", _SENTENCE.split(" ".join(text.split()))[0])
+            summary = "".join(flags.get(part, part) for part in parts).replace("`", "")
+            for name in OPTIONS.keys() & set(names.split(", ")):
+                value = ast.literal_eval(default or "None")
+                parameters[name] = inspect.Parameter(
+                    name, KEYWORD, default=value, annotation=TYPES.get(kind, str)
+                )
+                summaries[name] = summary
+    return parameters, summaries
+
+
 PARAMETERS, SUMMARIES = _read_estimator()
 
 
@@ -369,7 +345,7 @@ def _declared(parameter: inspect.Parameter) -> inspect.Parameter:
         default,
         *([] if panel == "Arguments" else option.names.split() or [_flag(name)]),
         metavar=option.metavar,
-        help=" ".join(filter(None, (SUMMARIES.get(name), DESCRIPTIONS.get(name)))),
+        help=f"{SUMMARIES.get(name, '')} {option.help}".strip(),
         rich_help_panel=panel,
     )
     kind = option.kind or (str if option.read else parameter.annotation)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from autoimb.cli.folders import section
-from autoimb.cli.terminal import say
-from autoimb.errors import OptionError, choices
+from autoimb.cli.terminal import as_text, say
+from autoimb.errors import OptionError, RunError, choices
 from autoimb.files import write_file
 from autoimb.text import clock
 
@@ -20,7 +18,7 @@ if TYPE_CHECKING:
     from autoimb.runs.status import RunStatus
     from autoimb.space.option import Range
 
-__all__ = ["checks", "export", "options", "report", "status"]
+__all__ = ["checks", "export", "options", "report", "section", "status"]
 
 FORMATS = ("autoimb", "joblib")
 
@@ -52,12 +50,23 @@ def _read_facts(folder: RunFolder) -> Facts:
         return Facts.from_json(results)
 
 
+def section(folder: RunFolder, name: str) -> dict[str, Any]:
+    """Return a section of a finished search's ``run.json``."""
+    from autoimb.runs.folder import understood
+
+    run = folder.read_run()
+    if name not in run:
+        raise RunError(f"{folder.path} has no {name} yet: its search has not finished.")
+    with understood(folder.path / "run.json", name):
+        return dict(run[name])
+
+
 def _json(progress: RunStatus, facts: Facts | None) -> str:
     result = None
     if facts is not None:
         result = {"description": facts.winner["description"], "verdict": facts.verdict}
         result |= {name: facts.reported[name] for name in ("value", "low", "high")}
-    return json.dumps(progress.to_json() | {"result": result}, indent=2, ensure_ascii=False)
+    return as_text(progress.to_json() | {"result": result})
 
 
 def _lines(run: Path, progress: RunStatus, facts: Facts | None) -> Iterator[str]:
@@ -91,10 +100,9 @@ def report(run: Path, page: Path | None = None) -> None:
     from autoimb.runs.folder import RunFolder, understood
 
     folder = RunFolder.view(run)
-    facts = _read_facts(folder)
+    facts, path = _read_facts(folder), page or folder.report
     with understood(folder.path / "run.json", "results"):
         content = render(facts).encode()
-    path = page or folder.report
     write_file(path, content)
     say(path)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from contextlib import closing
@@ -10,16 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autoimb.cli.terminal import say
+from autoimb.cli.terminal import as_text, say
 from autoimb.errors import OptionError, TargetError
-from autoimb.text import no_formula
 
 if TYPE_CHECKING:
-    import pandas as pd
-    import pyarrow as pa
-
     from autoimb.pipeline.fitted import FittedPipeline
-    from autoimb.pipeline.unfamiliar import Unfamiliar
 
 __all__ = ["evaluate", "inspect", "predict"]
 
@@ -43,74 +37,27 @@ def predict(
     import joblib
     import torch
 
-    from autoimb.cli.tables import STANDARD_OUTPUT, cells_of_piece, in_order, read_chunks, writer
+    from autoimb.cli import tables
     from autoimb.pipeline.unfamiliar import Unfamiliar
 
     fitted = _load(pipeline, threshold)
-    copied = keep or ()
-    columns = [*copied, "prediction", *_probability_names(fitted)]
-    for name in copied:
+    keep = keep or ()
+    columns = [*keep, "prediction", *tables.probability_names(fitted)]
+    for name in keep:
         if columns.count(name) > 1:
             raise OptionError(f"--keep {name}: the output would have two columns {name!r}.")
-    unfamiliar = Unfamiliar(fitted)
-    write = writer(out)
+    unfamiliar, write = Unfamiliar(fitted), tables.writer(out)
     torch.set_num_threads(1)  # in each of the threads that predict
     threads = min(joblib.cpu_count(), MAX_THREADS)
     work = partial(
-        _predictions, fitted=fitted, keep=copied, guard=guard_formulas, unfamiliar=unfamiliar
+        tables.predictions, pipeline=fitted, keep=keep, guard=guard_formulas, unfamiliar=unfamiliar
     )
-    cells = cells_of_piece(threads)
-    with closing(read_chunks(data, fitted, cells=cells, keep=copied)) as chunks:
-        n_rows = write(in_order(work, chunks, threads=threads))
+    cells = tables.cells_of_piece(threads)
+    with closing(tables.read_chunks(data, fitted, cells=cells, keep=keep)) as chunks:
+        n_rows = write(tables.in_order(work, chunks, threads=threads))
     for line in unfamiliar.lines():
         say(line, err=True)
-    say(f"{n_rows} rows -> {out}", err=str(out) == STANDARD_OUTPUT)
-
-
-def _probability_names(fitted: FittedPipeline) -> list[str]:
-    return [f"proba_{label}" for label in fitted.classes_]
-
-
-def _predictions(
-    frame: pd.DataFrame,
-    *,
-    fitted: FittedPipeline,
-    keep: Sequence[str],
-    guard: bool,
-    unfamiliar: Unfamiliar,
-) -> pa.Table:
-    """Predict a piece of the rows, and count in `unfamiliar` what training did not have.
-
-    The columns to keep are copied; `guard` puts an apostrophe before formulas.
-    """
-    import pyarrow as pa
-
-    from autoimb.cli.tables import copied_columns
-    from autoimb.data.schema import parse
-
-    rows = parse(frame, fitted.schema)
-    unfamiliar.add(rows)
-    proba = fitted.proba_of(rows)
-    columns = copied_columns(frame, keep, fitted)
-    try:
-        labels = pa.array(fitted.classes_)
-    except (OverflowError, pa.ArrowInvalid):  # whole numbers beyond 64 bits
-        labels = pa.array([str(label) for label in fitted.classes_])
-    if guard:
-        columns = {name: _guarded(values) for name, values in columns.items()}
-        labels = _guarded(labels)
-    columns["prediction"] = labels.take(pa.array(fitted.rule.apply(proba)))
-    probabilities = zip(_probability_names(fitted), map(pa.array, proba.T))
-    return pa.table(columns | dict(probabilities))
-
-
-def _guarded(values: pa.Array) -> pa.Array:
-    """Put an apostrophe before the formulas in a column of text."""
-    import pyarrow as pa
-
-    if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
-        return values
-    return pa.array([cell and no_formula(cell) for cell in values.to_pylist()], pa.string())
+    say(f"{n_rows} rows -> {out}", err=str(out) == tables.STANDARD_OUTPUT)
 
 
 def evaluate(
@@ -170,10 +117,10 @@ def evaluate(
             "intervals": {name: interval for name, (_, *interval) in finite.items()},
             "confusion": {"classes": summary["classes"], "true_by_predicted": confusion.tolist()},
         }
-        say(json.dumps(result, indent=2, ensure_ascii=False))
+        say(as_text(result))
         return
-    whole = "" if n_drawn_from is None else f" drawn from {n_drawn_from}"
-    say(f"{len(codes)} rows{whole}, {n_positive} of class {positive}")
+    source = "" if n_drawn_from is None else f" drawn from {n_drawn_from}"
+    say(f"{len(codes)} rows{source}, {n_positive} of class {positive}")
     for name, (value, low, high) in scores.items():
         interval = "" if math.isnan(low) else f"  {low:.4f} to {high:.4f}"
         say(f"{name:<20} {value:.4f}{interval}")
@@ -183,7 +130,7 @@ def inspect(pipeline: Path) -> None:
     """Print a summary of the pipeline as JSON."""
     from autoimb.pipeline.artifact import inspect as read_summary
 
-    say(json.dumps(read_summary(pipeline), indent=2, ensure_ascii=False))
+    say(as_text(read_summary(pipeline)))
 
 
 def _load(path: Path, threshold: str | float | None) -> FittedPipeline:

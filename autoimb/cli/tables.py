@@ -1,4 +1,4 @@
-"""Tables read and written piece by piece, so that memory does not grow with their length."""
+"""Tables read, predicted and written piece by piece, so that memory is bounded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
-from decimal import Decimal
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,18 +22,21 @@ import pyarrow.parquet as pq
 from pandas.api import types
 
 from autoimb.data.files import Source
+from autoimb.data.schema import parse
 from autoimb.data.table import frame_of
 from autoimb.data.values import text_of
 from autoimb.errors import SchemaError, TableError, choices
 from autoimb.files import writing
 from autoimb.pipeline.fitted import FittedPipeline
-from autoimb.pipeline.unfamiliar import known_levels
+from autoimb.pipeline.unfamiliar import Unfamiliar, known_levels
+from autoimb.text import no_formula
 
 __all__ = [
     "STANDARD_OUTPUT",
     "cells_of_piece",
-    "copied_columns",
     "in_order",
+    "predictions",
+    "probability_names",
     "read_chunks",
     "text_columns",
     "writer",
@@ -95,19 +97,55 @@ def text_columns(pipeline: FittedPipeline) -> list[str]:
     return [name for name, texts in levels.items() if not all(map(_is_guessed, texts))]
 
 
-def copied_columns(
-    frame: pd.DataFrame, keep: Sequence[str], pipeline: FittedPipeline
-) -> dict[str, pa.Array]:
-    """Return the columns that are copied to the output, each of one type in all pieces.
+def probability_names(pipeline: FittedPipeline) -> list[str]:
+    """Name the columns of the probabilities."""
+    return [f"proba_{label}" for label in pipeline.classes_]
+
+
+def predictions(
+    frame: pd.DataFrame,
+    *,
+    pipeline: FittedPipeline,
+    keep: Sequence[str],
+    guard: bool,
+    unfamiliar: Unfamiliar,
+) -> pa.Table:
+    """Predict a piece of the rows.
 
     Parameters
     ----------
     frame : DataFrame
         A piece that `read_chunks` yielded.
-    keep : sequence of str
     pipeline : FittedPipeline
-        Its columns of text files may be of another type in the next piece: numbers become floats,
-        categories text.
+    keep : sequence of str
+        Columns that are copied before the predictions.
+    guard : bool
+        Whether to put an apostrophe before formulas.
+    unfamiliar : Unfamiliar
+        Counts what training did not have.
+    """
+    rows = parse(frame, pipeline.schema)
+    unfamiliar.add(rows)
+    proba = pipeline.proba_of(rows)
+    columns = _copied_columns(frame, keep, pipeline)
+    try:
+        labels = pa.array(pipeline.classes_)
+    except (OverflowError, pa.ArrowInvalid):  # whole numbers beyond 64 bits
+        labels = pa.array([str(label) for label in pipeline.classes_])
+    if guard:
+        columns = {name: _guarded(values) for name, values in columns.items()}
+        labels = _guarded(labels)
+    columns["prediction"] = labels.take(pa.array(pipeline.rule.apply(proba)))
+    return pa.table(columns | dict(zip(probability_names(pipeline), map(pa.array, proba.T))))
+
+
+def _copied_columns(
+    frame: pd.DataFrame, keep: Sequence[str], pipeline: FittedPipeline
+) -> dict[str, pa.Array]:
+    """Return the columns that are copied to the output, each of one type in all pieces.
+
+    The columns of text files that the pipeline reads may be of another type in the next piece:
+    numbers become floats, categories text.
     """
     kinds = {column.name: column.kind for column in pipeline.schema.features}
     columns = {}
@@ -124,18 +162,31 @@ def copied_columns(
     return columns
 
 
+def _guarded(values: pa.Array) -> pa.Array:
+    """Put an apostrophe before the formulas in a column of text."""
+    if not _is_text(values.type):
+        return values
+    return pa.array([cell and no_formula(cell) for cell in values.to_pylist()], pa.string())
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
 def _is_guessed(level: str) -> bool:
     """Whether pandas reads the level as a bool or a number, and that has the same text."""
-    if level in ("True", "False"):
-        return True
-    try:
-        number = float(level)
-    except ValueError:
-        return False
-    if not math.isfinite(number):
-        return False
-    # whole numbers beyond the floats are read as they are
-    return text_of(number) == level or str(int(Decimal(level))) == level
+    number = _number(level)
+    return level in ("True", "False") or (number is not None and text_of(number) == level)
+
+
+def _number(text: str) -> float | None:
+    """Read a finite number; whole ones may be beyond the floats."""
+    with suppress(ValueError):
+        return int(text)
+    with suppress(ValueError):
+        number = float(text)
+        return number if math.isfinite(number) else None
+    return None
 
 
 def _with_levels(frame: pd.DataFrame, numbers: set[str]) -> pd.DataFrame:
@@ -151,10 +202,8 @@ def _with_levels(frame: pd.DataFrame, numbers: set[str]) -> pd.DataFrame:
 
 def _level(cell: object) -> object:
     """Write text that is a number as the level of the number."""
-    for read in (int, float):  # whole numbers may be beyond the floats
-        with suppress(ValueError, OverflowError):
-            return text_of(read(cell)) if isinstance(cell, str) else cell
-    return cell
+    number = _number(cell) if isinstance(cell, str) else None
+    return cell if number is None else text_of(number)
 
 
 def cells_of_piece(threads: int) -> int:
@@ -246,7 +295,7 @@ def _to_csv(tables: Tables, out: BinaryIO | gzip.GzipFile) -> int:
         cells = {
             cell
             for column in table.columns
-            if pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+            if _is_text(column.type)
             for cell in column.unique().to_pylist()
         }
         plain = all(_line([cell]).decode() == f"{cell}\n" for cell in cells - {None})

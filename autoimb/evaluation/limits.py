@@ -138,7 +138,7 @@ class Deployment:
     def fitted_footprint(self, fitted: FittedStrategy) -> Footprint:
         """Count the footprint of a fitted strategy, without encoders."""
         networks = sum(len(pack.fold) * self._seconds(pack.spec) for pack in fitted.packs)
-        visits = sum(fold.forest.visits for fold in fitted.trees)
+        visits = sum(fold.visits for fold in fitted.trees)
         seconds = networks + ROWS * visits / _NODES_PER_SECOND
         size = _bytes(strategy_arrays(fitted)) + len(msgspec.json.encode(fitted.part()))
         return Footprint(size, seconds)

@@ -31,7 +31,7 @@ from autoimb.evaluation.outcome import (
 )
 from autoimb.evaluation.task import Task, Trial
 from autoimb.evaluation.workload import forest_trees, tree_iterations
-from autoimb.partners.fit import Growth, fit_boosted_trees, fit_forests
+from autoimb.partners.fit import Growth, fit_trees
 from autoimb.partners.trees import FittedTrees
 from autoimb.pipeline.fitted import FittedMemberPack, FittedStrategy, fold_average
 from autoimb.space.partner import PARTNER, Bagged
@@ -101,18 +101,17 @@ def _networks(task: Task, trial: Trial, measure: Measure) -> Outcome:
 
 def _partner(task: Task, trial: Trial, measure: Measure) -> Outcome:
     """Fit the trees of a partner."""
-    dataset, plan, deadline = task.dataset, task.plan, trial.deadline
+    dataset, plan = task.dataset, task.plan
     partner = PARTNER.make(trial.strategy.network)
-    data = (dataset, plan.folds.folds)
-    seed, costs = plan.seed, plan.class_costs
     if isinstance(partner, Bagged):
-        trees = forest_trees(dataset, plan, partner)
-        grown = fit_forests(*data, partner, deadline, trees=trees, seed=seed, class_costs=costs)
+        iterations = forest_trees(dataset, plan, partner)
     else:
-        growth = Growth(tree_iterations(dataset, plan, partner), measure, deadline)
-        grown = fit_boosted_trees(*data, partner, growth, seed=seed, class_costs=costs)
+        iterations = tree_iterations(dataset, plan, partner)
+    folds, growth = plan.folds.folds, Growth(iterations, measure, trial.deadline)
+    costs = plan.class_costs
+    grown = fit_trees(dataset, folds, partner, growth, seed=plan.seed, class_costs=costs)
     raw = np.zeros((len(dataset.y), dataset.n_classes))
-    for fold, posterior in zip(plan.folds.folds, grown.posteriors):
+    for fold, posterior in zip(folds, grown.posteriors):
         raw[fold.score] = posterior
     trees = grown.folds[-1:] if plan.folds.deploys_last else grown.folds
     fitted = _fitted(task, trial.strategy, trees=trees)

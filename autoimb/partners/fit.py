@@ -8,7 +8,7 @@ row is lost to stopping. The number of trees of a random forest is counted befor
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,16 +20,17 @@ from autoimb.assessment.stopping import Stopping
 from autoimb.budget import Deadline
 from autoimb.data.dataset import Dataset
 from autoimb.data.folds import Fold, choosing_folds
+from autoimb.errors import DeadlineExceeded
 from autoimb.foreign import boosted_trees
-from autoimb.partners.forest import MISSING, Tree
-from autoimb.partners.rows import FoldRows, TreeNodes
-from autoimb.partners.trees import FittedTrees
+from autoimb.partners.rows import FoldRows
+from autoimb.partners.trees import MISSING, FittedTrees, Nodes
 from autoimb.randomness import Key, Purpose
 from autoimb.space.partner import Bagged, Trees
 
-__all__ = ["FoldModels", "Growth", "fit_boosted_trees", "fit_forests"]
+__all__ = ["FoldModels", "Growth", "fit_trees"]
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 Measure = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
 
 _FIRST, _FACTOR = 12, 1.25  # iterations before the first checkpoint, and their growth to the next
@@ -39,14 +40,15 @@ _TOTAL_RATE, _MAX_RATE = 32.0, 0.3  # learning rate times iterations to reach if
 
 @dataclass(frozen=True)
 class Growth:
-    """Stopping of the growth of boosted trees.
+    """Limits of the growth of trees.
 
     Attributes
     ----------
     iterations : int
-        Maximum number.
+        Maximum number of boosting iterations, or number of the trees of a random forest.
     measure : callable
-        ``(y, proba, weight) -> float``, higher is better; NaN if the rows define no value.
+        ``(y, proba, weight) -> float``, which stops boosting; higher is better; NaN if the rows
+        define no value.
     deadline : Deadline
     """
 
@@ -82,110 +84,24 @@ class FoldModels:
     cut: bool = False
 
 
-# --- random forests ------------------------------------------------------------------------------
-
-
-def fit_forests(
+def fit_trees(
     dataset: Dataset,
     folds: Sequence[Fold],
-    option: Bagged,
-    deadline: Deadline,
-    *,
-    trees: int,
-    seed: int,
-    class_costs: tuple[float, ...] | None = None,
-) -> FoldModels:
-    """Fit a random forest on each fold.
-
-    Parameters
-    ----------
-    dataset : Dataset
-    folds : sequence of Fold
-        Sees: each fold's training rows; the rows that are scored are predicted.
-    option : Bagged
-    deadline : Deadline
-        Checked before each fold.
-    trees : int
-        Number of trees of a fold.
-    seed : int
-        The seed of the study.
-    class_costs : tuple of C floats, or None
-        The user's costs of the classes: they weigh the rows, and the probabilities are corrected.
-
-    Returns
-    -------
-    FoldModels
-
-    Raises
-    ------
-    DeadlineExceeded
-        If time is up before the last fold.
-    """
-    fitted, posteriors = [], []
-    for number, fold in enumerate(folds):
-        deadline.check()
-        rows = FoldRows(dataset, fold, class_costs)
-        model = _forest(rows, option, trees, Key(seed, fold=number))
-        proba = rows.posterior(model, model.forest.scorer()(rows.rows))
-        fitted.append(model)
-        posteriors.append(proba[rows.n_choosing :])
-    return FoldModels(tuple(fitted), tuple(posteriors), (trees,) * len(fitted))
-
-
-def _forest(rows: FoldRows, option: Bagged, n_trees: int, key: Key) -> FittedTrees:
-    """Fit a random forest, whose leaves hold the probabilities of all classes but the first."""
-    from sklearn.ensemble import RandomForestClassifier  # not needed for prediction
-
-    trees, labels = [], rows.classes[1:]
-    if len(labels):
-        model = RandomForestClassifier(
-            n_trees,
-            max_leaf_nodes=option.leaves,
-            max_features="sqrt" if option.features is None else option.features,
-            random_state=_seed(key),
-        )
-        model.fit(rows.x, rows.y, sample_weight=rows.weight)
-        trees = [rows.tree(_bagged(tree.tree_, n_trees), labels) for tree in model.estimators_]
-    baseline = np.zeros(len(rows.log_prior))
-    baseline[rows.classes[0]] = 1.0
-    return rows.fitted(trees, baseline, bagged=True)
-
-
-def _bagged(tree: Any, n_trees: int) -> TreeNodes:
-    """Read one of so many trees of a random forest, which splits codes like numbers."""
-    proba, threshold = tree.value[:, 0, :], tree.threshold
-    left = np.arange(MISSING + 1) <= threshold[:, None]
-    left[:, MISSING] = tree.missing_go_to_left
-    return TreeNodes(
-        children=np.stack([tree.children_left, tree.children_right], axis=1),
-        column=tree.feature,
-        threshold=threshold,
-        left=np.packbits(left, axis=1, bitorder="little")[:, 0],
-        answer=(proba / proba.sum(axis=1, keepdims=True) / n_trees)[:, 1:],
-    )
-
-
-# --- boosted trees -------------------------------------------------------------------------------
-
-
-def fit_boosted_trees(
-    dataset: Dataset,
-    folds: Sequence[Fold],
-    option: Trees,
+    option: Trees | Bagged,
     growth: Growth,
     *,
     seed: int,
     class_costs: tuple[float, ...] | None = None,
 ) -> FoldModels:
-    """Grow the boosted trees of all folds side by side.
+    """Fit a tree model on all folds: boosted trees side by side, random forests one by one.
 
     Parameters
     ----------
     dataset : Dataset
     folds : sequence of Fold
         Sees: each fold's training rows; rows that choose or are scored affect only the number of
-        trees of other folds.
-    option : Trees
+        boosted trees of other folds.
+    option : Trees or Bagged
     growth : Growth
     seed : int
         The seed of the study.
@@ -199,35 +115,96 @@ def fit_boosted_trees(
     Raises
     ------
     DeadlineExceeded
-        If time is up before the first checkpoint.
+        If time is up before the first checkpoint of boosted trees, or the last fold of a forest.
     """
+    keys = (Key(seed, fold=number) for number in range(len(folds)))
+    seeds = [int(key.stream(Purpose.TREES).integers(2**31)) for key in keys]
+    rows = (FoldRows(dataset, fold, class_costs) for fold in folds)
+    if isinstance(option, Bagged):
+        return _fit_forests(rows, option, growth, seeds)
     rate = float(np.clip(_TOTAL_RATE / growth.iterations, option.learning_rate, _MAX_RATE))
     option = replace(option, learning_rate=rate)
-    models = [
-        _BoostedTrees(FoldRows(dataset, fold, class_costs), option, Key(seed, fold=number))
-        for number, fold in enumerate(folds)
-    ]
-    checkpoints, cut, choosers = _checkpoints(growth.iterations), False, choosing_folds(folds)
-    stopping = Stopping.initial(len(folds))
-    for iterations in checkpoints:
-        for model in models:
-            if growth.deadline.expired:
-                break
-            model.grow(iterations)
-        if growth.deadline.expired:
-            if not stopping.values:
-                growth.deadline.check()
-            cut = True
-            break
-        stopping = stopping.after(
-            [model.value(growth.measure) for model in models],
-            choosers=choosers,
-            patience=_PATIENCE,
+    models = [_BoostedTrees(of_fold, option, number) for of_fold, number in zip(rows, seeds)]
+    return _grow(models, growth, choosing_folds(folds))
+
+
+# --- random forests ------------------------------------------------------------------------------
+
+
+def _fit_forests(
+    rows: Iterator[FoldRows], option: Bagged, growth: Growth, seeds: Sequence[int]
+) -> FoldModels:
+    """Fit a random forest on each fold; the deadline is checked before each of them."""
+    folds, posteriors = [], []
+    for seed in seeds:
+        growth.deadline.check()
+        of_fold = next(rows)
+        model = _forest(of_fold, option, growth.iterations, seed)
+        folds.append(model)
+        proba = of_fold.posterior(model, model.scorer()(of_fold.rows))
+        posteriors.append(proba[of_fold.n_choosing :])
+    return FoldModels(tuple(folds), tuple(posteriors), (growth.iterations,) * len(folds))
+
+
+def _forest(rows: FoldRows, option: Bagged, n_trees: int, seed: int) -> FittedTrees:
+    """Fit a random forest, whose leaves hold the probabilities of all classes but the first."""
+    from sklearn.ensemble import RandomForestClassifier  # not needed for prediction
+
+    trees = []
+    if len(rows.classes) > 1:
+        model = RandomForestClassifier(
+            n_trees,
+            max_leaf_nodes=option.leaves,
+            max_features="sqrt" if option.features is None else option.features,
+            random_state=seed,
         )
-        for fold in stopping.newest:
-            models[fold].mark_best()
-        if stopping.ended:
-            break
+        model.fit(rows.x, rows.y, sample_weight=rows.weight)
+        trees = [_bagged(rows, tree.tree_, n_trees) for tree in model.estimators_]
+    baseline = np.zeros(len(rows.log_prior))
+    baseline[rows.classes[0]] = 1.0
+    return rows.fitted(trees, baseline, bagged=True)
+
+
+def _bagged(rows: FoldRows, tree: Any, n_trees: int) -> Nodes:
+    """Read one of so many trees of a random forest, which splits codes like numbers."""
+    proba, threshold = tree.value[:, 0, :], tree.threshold
+    left = np.arange(MISSING + 1) <= threshold[:, None]
+    left[:, MISSING] = tree.missing_go_to_left
+    return rows.tree(
+        children=np.stack([tree.children_left, tree.children_right], axis=1),
+        column=tree.feature,
+        threshold=threshold,
+        left=np.packbits(left, axis=1, bitorder="little")[:, 0],
+        answer=(proba / proba.sum(axis=1, keepdims=True) / n_trees)[:, 1:],
+        output=rows.classes[1:],
+    )
+
+
+# --- boosted trees -------------------------------------------------------------------------------
+
+
+def _grow(
+    models: Sequence[_BoostedTrees], growth: Growth, choosers: Sequence[Sequence[int]]
+) -> FoldModels:
+    """Grow the boosted trees of all folds side by side, from checkpoint to checkpoint."""
+    checkpoints, cut = _checkpoints(growth.iterations), False
+    stopping = Stopping.initial(len(models))
+    try:
+        for iterations in checkpoints:
+            for model in models:
+                growth.deadline.check()
+                model.grow(iterations)
+            growth.deadline.check()
+            values = [model.value(growth.measure) for model in models]
+            stopping = stopping.after(values, choosers=choosers, patience=_PATIENCE)
+            for fold in stopping.newest:
+                models[fold].mark_best()
+            if stopping.ended:
+                break
+    except DeadlineExceeded:
+        if not stopping.values:
+            raise
+        cut = True
     return FoldModels(
         folds=tuple(model.fitted() for model in models),
         posteriors=tuple(model.posterior() for model in models),
@@ -250,10 +227,22 @@ def _checkpoints(iterations: int) -> list[int]:
 class _BoostedTrees:
     """Growing boosted trees of one fold."""
 
-    def __init__(self, rows: FoldRows, option: Trees, key: Key) -> None:
+    def __init__(self, rows: FoldRows, option: Trees, seed: int) -> None:
+        from sklearn.ensemble import HistGradientBoostingClassifier  # not needed for prediction
+
         self.rows = rows
-        self.model = _boosting(option, rows.reader.codes, _seed(key))
-        self._trees: list[Tree] = []
+        self.model = HistGradientBoostingClassifier(
+            learning_rate=option.learning_rate,
+            max_leaf_nodes=option.leaves,
+            min_samples_leaf=option.min_leaf_rows,
+            l2_regularization=option.l2,
+            max_features=option.features,
+            categorical_features=list(range(rows.reader.codes)) or None,
+            early_stopping=False,
+            warm_start=True,
+            random_state=seed,
+        )
+        self._trees: list[Nodes] = []
         self._start(np.zeros(len(rows.outputs)))
         self.mark_best()
 
@@ -276,12 +265,13 @@ class _BoostedTrees:
         if not self._trees:
             self._start(baseline)
         trees = [
-            rows.tree(_boosted(*tree), outputs[number % len(outputs), None])
+            _boosted(rows, *tree, output=outputs[number % len(outputs), None])
             for number, tree in enumerate(grown)
         ]
         self._trees += trees
-        forest = rows.fitted(trees, np.zeros(len(self._baseline))).forest
-        self._scores = self._scores + forest.scorer()(rows.rows)
+        self._scores = self._scores + rows.fitted(trees, np.zeros(len(self._baseline))).scorer()(
+            rows.rows
+        )
 
     def mark_best(self) -> None:
         """Mark the present number of trees as the best so far."""
@@ -310,38 +300,18 @@ class _BoostedTrees:
         return self.rows.fitted(first, self._baseline)
 
 
-def _boosting(option: Trees, codes: int, seed: int) -> Any:
-    """Return an unfitted model of scikit-learn."""
-    from sklearn.ensemble import HistGradientBoostingClassifier  # not needed for prediction
-
-    return HistGradientBoostingClassifier(
-        learning_rate=option.learning_rate,
-        max_leaf_nodes=option.leaves,
-        min_samples_leaf=option.min_leaf_rows,
-        l2_regularization=option.l2,
-        max_features=option.features,
-        categorical_features=list(range(codes)) or None,
-        early_stopping=False,
-        warm_start=True,
-        random_state=seed,
-    )
-
-
-def _boosted(nodes: NDArray[Any], codes_left: NDArray[Any]) -> TreeNodes:
+def _boosted(rows: FoldRows, nodes: NDArray[Any], codes_left: NDArray[Any], output: Ints) -> Nodes:
     """Read a boosted tree, which splits codes into any two groups."""
     children = np.stack([nodes["left"], nodes["right"]], axis=1).astype(np.int64)
     children[nodes["is_leaf"] == 1] = 0
     left: NDArray[np.uint8] = nodes["missing_go_to_left"] << np.uint8(MISSING)
     coded = np.flatnonzero(nodes["is_categorical"])
     left[coded] |= codes_left[nodes["bitset_idx"][coded], 0].astype(np.uint8) & (2**MISSING - 1)
-    return TreeNodes(
+    return rows.tree(
         children=children,
         column=nodes["feature_idx"],
         threshold=nodes["num_threshold"],
         left=left,
         answer=nodes["value"][:, None],
+        output=output,
     )
-
-
-def _seed(key: Key) -> int:
-    return int(key.stream(Purpose.TREES).integers(2**31))

@@ -18,9 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from autoimb.arrays import Array, Arrays
 from autoimb.data.dataset import Dataset
 from autoimb.data.encoding.levels import (
     FIRST_LEVEL,
+    LEVEL_ARRAYS,
     RARE,
     category_codes,
     levels_of_arrays,
@@ -31,10 +33,15 @@ from autoimb.data.schema import Columns
 from autoimb.errors import ArtifactError
 from autoimb.text import BriefRepr
 
-__all__ = ["Reader"]
+__all__ = ["READER_ARRAYS", "Reader"]
 
 MAX_CODES = 5  # levels of a column that is read as codes
 _DRAWS, _STEP = 32, 13  # of levels for those that training lacks; odd, so that steps meet all
+
+READER_ARRAYS = LEVEL_ARRAYS | {
+    "tables.*": Array("float32", ".."),
+    "shares.*": Array("float32", low=0, high=1),
+}
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -106,11 +113,9 @@ class Reader(BriefRepr):
             for j in range(len(levels))
         )
         reader = cls(tuple(levels), tables, columns.numbers.shape[1], shares)
-
-        def statistics(j: int, column: Ints) -> Table:
-            return cross_fitted(column, sizes[j], target, n_classes)
-
-        return reader, reader._joined(codes, part.numbers, statistics)
+        return reader, reader._joined(
+            codes, part.numbers, lambda j, column: cross_fitted(column, sizes[j], target, n_classes)
+        )
 
     @property
     def codes(self) -> int:
@@ -190,7 +195,7 @@ class Reader(BriefRepr):
 
     # --- storing -----------------------------------------------------------------------------
 
-    def to_arrays(self) -> dict[str, NDArray[Any]]:
+    def to_arrays(self) -> Arrays:
         """Return the arrays by name."""
         tables = {f"tables.{j}": t for j, t in enumerate(self.tables) if t is not None}
         shares = {f"shares.{j}": s for j, s in enumerate(self.shares) if s is not None}
@@ -198,7 +203,7 @@ class Reader(BriefRepr):
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], numbers: int) -> Reader:
-        """Build a reader from the arrays of `to_arrays` and the number of numeric columns.
+        """Build a reader from checked arrays of `to_arrays` and the number of numeric columns.
 
         Raises
         ------
@@ -209,7 +214,7 @@ class Reader(BriefRepr):
         tables = tuple(arrays.get(f"tables.{j}") for j in range(len(levels)))
         shares = tuple(arrays.get(f"shares.{j}") for j in range(len(levels)))
         used = sum(array is not None for array in (*tables, *shares))
-        if used != sum(name.startswith(("tables.", "shares.")) for name in arrays):
+        if used != sum("." in name for name in arrays):
             raise ArtifactError("Statistics or shares belong to no column.")
         for names, table, share in zip(levels, tables, shares):
             rows = len(names) + FIRST_LEVEL

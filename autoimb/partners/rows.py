@@ -9,18 +9,16 @@ trees. The thresholds of the fitted trees are cuts, so rows to predict are read 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autoimb.data.dataset import Dataset
 from autoimb.data.folds import Fold
-from autoimb.partners.forest import MISSING, Forest, Tree
 from autoimb.partners.reader import Reader
-from autoimb.partners.trees import FittedTrees
+from autoimb.partners.trees import MISSING, FittedTrees, Nodes
 
-__all__ = ["FoldRows", "TreeNodes", "cuts_of"]
+__all__ = ["FoldRows", "cuts_of"]
 
 MAX_CUTS = 254
 
@@ -47,27 +45,6 @@ def cuts_of(values: Floats) -> Floats:
     at = np.linspace(0, 1, MAX_CUTS + 2)[1:-1] * (len(present) - 1)
     low, high = present[np.floor(at).astype(int)], present[np.ceil(at).astype(int)]
     return np.unique(low + (high - low) / 2)
-
-
-class TreeNodes(NamedTuple):
-    """Nodes of a tree of scikit-learn, the root first.
-
-    Attributes
-    ----------
-    children : int64 ndarray of shape (n, 2)
-        The left and the right child of each node; not positive for a leaf.
-    column, threshold, left : ndarrays of shape (n,)
-        As in `Tree`, but thresholds lie between places, and bits of codes are ignored for columns
-        of numbers. Those of leaves are ignored.
-    answer : float64 ndarray of shape (n, K)
-        Answers of leaves; those of splits are ignored.
-    """
-
-    children: Ints
-    column: Ints
-    threshold: Floats
-    left: NDArray[np.uint8]
-    answer: Floats
 
 
 class FoldRows:
@@ -137,40 +114,53 @@ class FoldRows:
             out[present, j] = np.searchsorted(self.cuts[j], x[present, j])
         return out
 
-    def tree(self, nodes: TreeNodes, output: Ints) -> Tree:
+    def tree(
+        self,
+        *,
+        children: Ints,
+        column: Ints,
+        threshold: Floats,
+        left: NDArray[np.uint8],
+        answer: Floats,
+        output: Ints,
+    ) -> Nodes:
         """Write a tree that was fitted on `x` as one that reads numbers as they are.
 
         Parameters
         ----------
-        nodes : TreeNodes
-            With K answers.
+        children : int64 ndarray of shape (n, 2)
+            The left and the right child of each node, the root first; not positive for a leaf.
+        column, threshold, left : ndarrays of shape (n,)
+            As in `Nodes`, but thresholds lie between places, and bits of codes are ignored for
+            columns of numbers. Those of leaves are ignored.
+        answer : float64 ndarray of shape (n, K)
+            Answers of leaves; those of splits are ignored.
         output : int64 ndarray of shape (K,)
             The classes whose scores they are added to.
         """
-        split = nodes.children[:, 0] > 0
+        split = children[:, 0] > 0
         # Breadth-first order: each pass appends the children of the splits of the previous level.
         order = level = np.zeros(1, dtype=np.int64)
         while len(level):
-            level = nodes.children[level[split[level]]].ravel()
+            level = children[level[split[level]]].ravel()
             order = np.concatenate([order, level])
         splits, leaves = order[split[order]], order[~split[order]]
-        column, left = nodes.column[splits], nodes.left[splits]
+        split_column, bits = column[splits], left[splits]
         # An infinite threshold, by which only missing values go right, is the cut behind the last.
-        place = np.minimum(nodes.threshold[splits], MAX_CUTS).astype(np.int64)
-        return Tree(
-            column=np.where(split, nodes.column, -1)[order].astype(np.int32),
-            threshold=self.cuts[column, place],
-            left=np.where(column < self.reader.codes, left, left & (1 << MISSING)),
-            answer=nodes.answer[leaves],
+        place = np.minimum(threshold[splits], MAX_CUTS).astype(np.int64)
+        return Nodes(
+            column=np.where(split, column, -1)[order].astype(np.int32),
+            threshold=self.cuts[split_column, place],
+            left=np.where(split_column < self.reader.codes, bits, bits & (1 << MISSING)),
+            answer=answer[leaves],
             output=output[None],
         )
 
     def fitted(
-        self, trees: Sequence[Tree], baseline: Floats, *, bagged: bool = False
+        self, trees: Sequence[Nodes], baseline: Floats, *, bagged: bool = False
     ) -> FittedTrees:
         """Return trees with what they read."""
-        forest = Forest.of(trees, baseline, codes=self.reader.codes)
-        return FittedTrees(self.reader, forest, self.log_prior, bagged)
+        return FittedTrees(self.reader, Nodes.joined(trees), baseline, self.log_prior, bagged)
 
     def posterior(self, fitted: FittedTrees, scores: Floats) -> Floats:
         """Return probabilities of the rows, (m, C), from scores of the rows and their copies."""

@@ -14,38 +14,37 @@ pipeline alone.
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from msgspec import structs
 from numpy.typing import NDArray
 
+from autoimb.arrays import Array, Arrays, check_arrays
 from autoimb.assessment.decision import ThresholdCounts
 from autoimb.data.encoding.encoder import Encoder
 from autoimb.data.schema import Columns
 from autoimb.errors import ArtifactError
+from autoimb.files import write_file
 from autoimb.partners.trees import FittedTrees
-from autoimb.pipeline.container import FORMAT, Arrays, opened, packed, write
+from autoimb.pipeline.container import opened, packed
 from autoimb.pipeline.contents import (
     ENCODER_ARRAYS,
     PACK_ARRAYS,
     RANGE_ARRAYS,
     THRESHOLD_ARRAYS,
-    TREES_ARRAYS,
-    check_arrays,
     check_fit,
-    grouped,
-    numbered,
 )
 from autoimb.pipeline.fitted import FittedMemberPack, FittedPipeline, FittedStrategy
 from autoimb.pipeline.manifest import LabelPart, Manifest, PackPart, StrategyPart, read_manifest
 from autoimb.pipeline.summary import plain_labels, stamp, summarise
 
 __all__ = [
-    "FORMAT",
-    "ArtifactError",
     "artifact_bytes",
     "inspect",
     "load",
@@ -60,6 +59,9 @@ _LABEL_DTYPE = re.compile(
 )
 _MAX_TEXT = 2**24  # characters of all labels, each counted with the length of the longest
 
+# Names of arrays are that of a section, such as "thresholds" or "encoders.0", and one within it.
+_NAME = re.compile(r"([a-z]+(?:\.\d+)?)\.(.+)")
+
 
 def save(pipeline: FittedPipeline, path: str | PathLike[str]) -> None:
     """Write a pipeline to one file, completely or, after an error, not at all.
@@ -71,12 +73,12 @@ def save(pipeline: FittedPipeline, path: str | PathLike[str]) -> None:
     path : path-like
         By convention ``*.autoimb``; an existing file is replaced, missing folders are created.
     """
-    write(Path(path), _stamped(pipeline), _arrays(pipeline))
+    write_file(path, _content(pipeline))
 
 
 def artifact_bytes(pipeline: FittedPipeline) -> int:
     """Return how many bytes `save` writes."""
-    return len(packed(_stamped(pipeline), _arrays(pipeline)))
+    return len(_content(pipeline))
 
 
 def load(path: str | PathLike[str]) -> FittedPipeline:
@@ -99,7 +101,7 @@ def load(path: str | PathLike[str]) -> FittedPipeline:
         take at most 300 MB or twice the size of the file, whichever is more.
     """
     with opened(path) as container:
-        pipeline = _pipeline(read_manifest(container.manifest), container.arrays())
+        pipeline = _pipeline(read_manifest(container.manifest()), container.arrays())
         check_fit(pipeline)
         _check_answer(pipeline)
     return pipeline
@@ -127,18 +129,14 @@ def inspect(path: str | PathLike[str]) -> dict[str, Any]:
         As in `load`.
     """
     with opened(path) as container:
-        return summarise(read_manifest(container.manifest)) | {"bytes": Path(path).stat().st_size}
+        return summarise(read_manifest(container.manifest())) | {"bytes": Path(path).stat().st_size}
 
 
 # --- writing -------------------------------------------------------------------------------------
 
 
-def _stamped(pipeline: FittedPipeline) -> Manifest:
-    return pipeline.manifest(stamp() | pipeline.info)
-
-
-def _arrays(pipeline: FittedPipeline) -> Arrays:
-    """Return all arrays of a pipeline by dotted name."""
+def _content(pipeline: FittedPipeline) -> bytes:
+    """Return the bytes of a file."""
     thresholds = {"cuts": pipeline.thresholds.cuts, "counts": pipeline.thresholds.counts}
     ranges = dict(zip(RANGE_ARRAYS, pipeline.ranges))
     arrays = _under("thresholds", thresholds) | _under("ranges", ranges)
@@ -146,7 +144,7 @@ def _arrays(pipeline: FittedPipeline) -> Arrays:
         arrays |= _under(f"strategies.{number}", strategy_arrays(strategy))
     for number, encoder in enumerate(pipeline.encoders):
         arrays |= _under(f"encoders.{number}", encoder.to_arrays())
-    return arrays
+    return packed(pipeline.manifest(stamp() | pipeline.info), arrays)
 
 
 def strategy_arrays(fitted: FittedStrategy) -> Arrays:
@@ -168,24 +166,19 @@ def _under(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> Arrays:
 
 
 def _pipeline(manifest: Manifest, arrays: Arrays) -> FittedPipeline:
-    sections = grouped(arrays)
-    of_encoders = numbered(sections.pop("encoders", {}), len(manifest.encoders), "encoders")
-    encoders = []
-    for number, (layout, part) in enumerate(zip(manifest.encoders, of_encoders)):
-        check_arrays(ENCODER_ARRAYS, part, f"encoders.{number}")
-        encoders.append(Encoder.from_arrays(part, layout))
-    of_strategies = numbered(sections.pop("strategies", {}), len(manifest.strategies), "strategies")
-    strategies = [
-        strategy_of(description, part, f"strategies.{number}")
-        for number, (description, part) in enumerate(zip(manifest.strategies, of_strategies))
+    sections = _sections(arrays)
+    encoders = [
+        Encoder.from_arrays(_taken(sections, f"encoders.{number}", ENCODER_ARRAYS), layout)
+        for number, layout in enumerate(manifest.encoders)
     ]
-    thresholds, ranges = sections.pop("thresholds", {}), sections.pop("ranges", {})
-    check_arrays(THRESHOLD_ARRAYS, thresholds, "thresholds")
-    check_arrays(RANGE_ARRAYS, ranges, "ranges")
-    if sections:
-        raise ArtifactError(f"a pipeline has no arrays {', '.join(sections)}.")
-    if ranges["low"].shape != ranges["high"].shape:
-        raise ArtifactError("ranges must have a lowest and a highest value of each number.")
+    strategies = [
+        strategy_of(part, sections.pop(f"strategies.{number}", {}), f"strategies.{number}")
+        for number, part in enumerate(manifest.strategies)
+    ]
+    n_classes = len(manifest.classes.labels)
+    thresholds = _taken(sections, "thresholds", THRESHOLD_ARRAYS, C=n_classes)
+    ranges = _taken(sections, "ranges", RANGE_ARRAYS)
+    _check_empty(sections, "a pipeline")
     return FittedPipeline(
         schema=manifest.schema,
         classes=_classes(manifest.classes),
@@ -199,6 +192,28 @@ def _pipeline(manifest: Manifest, arrays: Arrays) -> FittedPipeline:
         ranges=np.stack([ranges[name] for name in RANGE_ARRAYS]),
         info=dict(manifest.info),
     )
+
+
+def _sections(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Arrays]:
+    """Group arrays by section."""
+    sections: dict[str, Arrays] = defaultdict(dict)
+    for name, values in arrays.items():
+        section, rest = match.groups() if (match := _NAME.fullmatch(name)) else (name, "")
+        sections[section][rest] = values
+    return sections
+
+
+def _taken(
+    sections: dict[str, Arrays], name: str, table: Mapping[str, Array], **lengths: int
+) -> Arrays:
+    """Remove a section and return its arrays, which are checked to be those of a table."""
+    check_arrays(table, arrays := sections.pop(name, {}), name, **lengths)
+    return arrays
+
+
+def _check_empty(sections: Mapping[str, Arrays], place: str) -> None:
+    if sections:
+        raise ArtifactError(f"{place} has no arrays {', '.join(sections)}.")
 
 
 def strategy_of(part: StrategyPart, arrays: Arrays, place: str = "strategy") -> FittedStrategy:
@@ -216,38 +231,35 @@ def strategy_of(part: StrategyPart, arrays: Arrays, place: str = "strategy") -> 
     ArtifactError
         If the arrays do not match the description.
     """
-    sections = grouped(arrays)
-    of_packs = numbered(sections.pop("packs", {}), len(part.packs), f"{place}.packs")
-    of_trees = numbered(sections.pop("trees", {}), len(part.trees), f"{place}.trees")
-    if sections:
-        raise ArtifactError(f"{place} has no arrays {', '.join(sections)}.")
-    packs, trees = [], []
-    for number, (pack, values) in enumerate(zip(part.packs, of_packs)):
-        check_arrays(PACK_ARRAYS, values, f"{place}.packs.{number}")
-        packs.append(_pack(pack, values))
-    for number, (fold, values) in enumerate(zip(part.trees, of_trees)):
-        check_arrays(TREES_ARRAYS, values, f"{place}.trees.{number}")
-        trees.append(FittedTrees.from_arrays(values, numbers=fold.numbers, bagged=fold.bagged))
-    return FittedStrategy(
-        strategy={component: dict(choice) for component, choice in part.strategy.items()},
-        description=part.description,
-        packs=tuple(packs),
-        calibrator=part.calibrator,
-        class_costs=part.class_costs,
-        trees=tuple(trees),
-    )
+    sections = _sections(arrays)
+    packs = [
+        _pack(pack, sections.pop(f"packs.{number}", {}), f"{place}.packs.{number}")
+        for number, pack in enumerate(part.packs)
+    ]
+    trees = [
+        FittedTrees.from_arrays(
+            sections.pop(f"trees.{number}", {}),
+            f"{place}.trees.{number}",
+            numbers=fold.numbers,
+            bagged=fold.bagged,
+        )
+        for number, fold in enumerate(part.trees)
+    ]
+    _check_empty(sections, place)
+    return FittedStrategy(**structs.asdict(part) | {"packs": tuple(packs), "trees": tuple(trees)})
 
 
-def _pack(part: PackPart, arrays: Arrays) -> FittedMemberPack:
+def _pack(part: PackPart, arrays: Arrays, name: str) -> FittedMemberPack:
+    check_arrays(PACK_ARRAYS, arrays, name, C=part.spec.n_classes)
     state = {
-        name.removeprefix("state."): values
-        for name, values in arrays.items()
-        if name.startswith("state.")
+        key.removeprefix("state."): values
+        for key, values in arrays.items()
+        if key.startswith("state.")
     }
-    from autoimb.nn.network import build  # imports torch, which `inspect` does not need
-
     if part.spec.depth > len(state):
         raise ArtifactError(f"A network of depth {part.spec.depth} has {len(state)} arrays.")
+    from autoimb.nn.network import build  # imports torch, which `inspect` does not need
+
     # The meta device allocates nothing, whatever sizes the file claims.
     build(part.spec, len(arrays["fold"]), device="meta").load(state)
     return FittedMemberPack(
@@ -261,21 +273,25 @@ def _pack(part: PackPart, arrays: Arrays) -> FittedMemberPack:
 
 
 def _check_answer(pipeline: FittedPipeline) -> None:
-    """Check that a pipeline predicts finite probabilities for a row of missing values."""
+    """Check that the networks predict finite probabilities for a row of missing values.
+
+    Trees that were read do so; preparing all of them takes more memory than their file.
+    """
+    networks = tuple(fitted for fitted in pipeline.strategies if fitted.packs)
+    if not networks:
+        return
     features = pipeline.schema.features
     names = tuple(column.name for column in features if column.kind == "categorical")
     numbers = tuple(name for c in features if c.kind != "categorical" for name in c.numbers)
-    blended = pipeline.blended(
-        Columns(
-            numbers=np.full((1, len(numbers)), np.nan),
-            codes=np.full((1, len(names)), -1, dtype=np.int32),
-            vocabularies=((),) * len(names),
-            number_names=numbers,
-            category_names=names,
-        )
+    missing = Columns(
+        numbers=np.full((1, len(numbers)), np.nan),
+        codes=np.full((1, len(names)), -1, dtype=np.int32),
+        vocabularies=((),) * len(names),
+        number_names=numbers,
+        category_names=names,
     )
-    answer = pipeline.calibrator.apply(blended)
-    pipeline.rule.apply(answer)
+    weights = (1 / len(networks),) * len(networks)
+    answer = replace(pipeline, strategies=networks, weights=weights).proba_of(missing)
     if answer.shape != (1, len(pipeline.classes)) or not np.isfinite(answer).all():
         raise ArtifactError(f"The parts don't fit: the answer to a row is {answer}.")
 

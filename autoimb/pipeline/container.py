@@ -21,20 +21,16 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
+from autoimb.arrays import Arrays
 from autoimb.errors import ArtifactError
-from autoimb.files import write_file
 from autoimb.version import __version__
 
-__all__ = ["FORMAT", "Arrays", "Container", "opened", "packed", "write"]
-
-FORMAT = 1
-
-Arrays = dict[str, NDArray[Any]]
+__all__ = ["Container", "opened", "packed"]
 
 _MEMBERS = _MANIFEST, _WEIGHTS, _SUMS = "manifest.json", "weights.safetensors", "SHA256SUMS"
 
 # Several times the need of a table of 10,000 columns; parsed, they take at most 250 MB.
-_MAX_BYTES = {_MANIFEST: 16 * 2**20, _WEIGHTS: 2**31, _SUMS: 2**10}
+_MAX_BYTES = {_MANIFEST: 16 * 2**20, _WEIGHTS: 2**31}
 _MAX_VALUES = 1_000_000  # of a manifest; each takes up to 90 bytes
 _MAX_HEADER = 16 * 2**20  # bytes of the list of arrays
 _MAX_ARRAYS = 100_000  # each takes about 1 kB besides its numbers
@@ -46,25 +42,16 @@ _LOCATOR_BYTES = 20  # of the preceding record, which a zip file of more than 4 
 _MAX_DIRECTORY = 2**10
 
 
-class _Format(msgspec.Struct):
-    format: int
-
-
-_FORMAT = msgspec.json.Decoder(_Format)
-
-
 # --- writing -------------------------------------------------------------------------------------
 
 
-def write(path: Path, manifest: object, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write a container completely or, after an error, not at all.
+def packed(manifest: object, arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """Return the bytes of a container, which depend on its contents alone.
 
     Parameters
     ----------
-    path : Path
-        An existing file is replaced, missing folders are created.
     manifest : object
-        A value that JSON can hold. The bytes of the file depend on it and on the arrays alone.
+        A value that JSON can hold.
     arrays : mapping of str to ndarray
         Numbers and booleans.
 
@@ -73,11 +60,6 @@ def write(path: Path, manifest: object, arrays: Mapping[str, NDArray[Any]]) -> N
     ArtifactError
         If a container can't hold them.
     """
-    write_file(path, packed(manifest, arrays))
-
-
-def packed(manifest: object, arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    """Return the bytes that `write` writes, or raise the same errors."""
     try:
         text = msgspec.json.encode(manifest, enc_hook=_plain)
     except UnicodeEncodeError as error:  # half a surrogate pair
@@ -87,7 +69,7 @@ def packed(manifest: object, arrays: Mapping[str, NDArray[Any]]) -> bytes:
     members = {_MANIFEST: text, _WEIGHTS: safetensors.numpy.save(ordered)}
     for name, content in members.items():
         _check_limits(name, content)
-    members[_SUMS] = _sums(members)
+    members[_SUMS] = b"".join(_sum(name, content) for name, content in members.items())
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, content in members.items():
@@ -95,13 +77,6 @@ def packed(manifest: object, arrays: Mapping[str, NDArray[Any]]) -> bytes:
             entry.external_attr = 0o644 << 16
             archive.writestr(entry, content)
     return buffer.getvalue()
-
-
-def _sums(members: Mapping[str, bytes]) -> bytes:
-    """Return the checksums in the format of ``sha256sum``."""
-    return "".join(
-        f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in members.items()
-    ).encode()
 
 
 def _plain(value: object) -> object:
@@ -120,42 +95,27 @@ class Container:
     ----------
     archive : ZipFile
         File with the members of a container.
-
-    Attributes
-    ----------
-    manifest : bytes
-        JSON, whose checksum and format were checked.
     """
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
         self._archive = archive
-        names = [entry.filename for entry in archive.infolist()]
-        self.manifest = self._read(_MANIFEST)
-        _check_format(self.manifest)
-        if sorted(names) != sorted(_MEMBERS):
-            got = ", ".join(sorted(names))
-            raise ArtifactError(f"it must have {', '.join(_MEMBERS)}; got {got}.")
-        self._sums = self._read(_SUMS).splitlines(keepends=True)
-        self._check_sum(_MANIFEST, self.manifest)
+        self._sums = archive.read(_SUMS).splitlines(keepends=True)
+
+    def manifest(self) -> bytes:
+        """Read the JSON."""
+        return self._read(_MANIFEST)
 
     def arrays(self) -> Arrays:
         """Read the arrays."""
-        content = self._read(_WEIGHTS)
-        self._check_sum(_WEIGHTS, content)
-        arrays: Arrays = safetensors.numpy.load(content)
+        arrays: Arrays = safetensors.numpy.load(self._read(_WEIGHTS))
         return arrays
 
     def _read(self, name: str) -> bytes:
-        try:
-            content = self._archive.read(name)
-        except KeyError:
-            raise ArtifactError(f"it has no {name}.") from None
+        content = self._archive.read(name)
         _check_limits(name, content)
-        return content
-
-    def _check_sum(self, name: str, content: bytes) -> None:
-        if _sums({name: content}) not in self._sums:
+        if _sum(name, content) not in self._sums:
             raise ArtifactError(f"the SHA-256 of {name} is not the one in {_SUMS}.")
+        return content
 
 
 @contextmanager
@@ -203,15 +163,17 @@ def _check_directory(file: BinaryIO) -> None:
 
 def _check_members(archive: zipfile.ZipFile, *, size: int) -> None:
     """Check name, kind and claimed size of each member before any is read."""
+    names = sorted(archive.namelist())
+    if names != sorted(_MEMBERS):
+        raise ArtifactError(
+            f"autoimb {__version__} reads files with {', '.join(_MEMBERS)}; this one has "
+            f"{', '.join(names)}."
+        )
     for entry in archive.infolist():
-        name = entry.filename
-        if name not in _MEMBERS:
-            raise ArtifactError(f"it has a member {name!r}, which no pipeline file has.")
         if entry.compress_type != zipfile.ZIP_STORED:
-            raise ArtifactError(f"its {name} is compressed; it must be stored as it is.")
+            raise ArtifactError(f"its {entry.filename} is compressed; it must be stored as it is.")
         if entry.file_size != entry.compress_size or entry.file_size > size:
-            raise ArtifactError(f"its {name} can't have {entry.file_size:,} bytes.")
-        _check_limit(f"bytes of {name}", entry.file_size, _MAX_BYTES[name])
+            raise ArtifactError(f"its {entry.filename} can't have {entry.file_size:,} bytes.")
 
 
 def _check_limits(name: str, content: bytes) -> None:
@@ -219,7 +181,7 @@ def _check_limits(name: str, content: bytes) -> None:
     _check_limit(f"bytes of {name}", len(content), _MAX_BYTES[name])
     if name == _MANIFEST:
         _check_limit("values", sum(map(content.count, (b",", b":", b"[", b"{"))), _MAX_VALUES)
-    if name == _WEIGHTS:
+    else:
         header = int.from_bytes(content[:8], "little")
         _check_limit("bytes of its list of arrays", header, _MAX_HEADER)
         _check_limit("arrays", content.count(b'"dtype"', 8, 8 + header), _MAX_ARRAYS)
@@ -230,12 +192,6 @@ def _check_limit(quantity: str, count: int, limit: int) -> None:
         raise ArtifactError(f"it has {count:,} {quantity}, the limit is {limit:,}.")
 
 
-def _check_format(content: bytes) -> None:
-    try:
-        number = _FORMAT.decode(content).format
-    except msgspec.ValidationError as error:
-        raise ArtifactError(f"{_MANIFEST} must have a format: {error}.") from error
-    if number != FORMAT:
-        raise ArtifactError(
-            f"it has format {number}, and autoimb {__version__} reads format {FORMAT} alone."
-        )
+def _sum(name: str, content: bytes) -> bytes:
+    """Return the line of a member in the list of checksums, as ``sha256sum`` writes it."""
+    return f"{hashlib.sha256(content).hexdigest()}  {name}\n".encode()

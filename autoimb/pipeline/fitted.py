@@ -32,11 +32,18 @@ from autoimb.data.encoding.rows import Encoded
 from autoimb.data.schema import Columns, Schema, parse
 from autoimb.data.table import check_lengths, row_weights
 from autoimb.data.target import match_labels
-from autoimb.errors import ArtifactError, InputError, OptionError
+from autoimb.errors import InputError, OptionError
 from autoimb.nn.spec import NetworkSpec
 from autoimb.partners.trees import FittedTrees
-from autoimb.pipeline.container import FORMAT
-from autoimb.pipeline.manifest import Info, LabelPart, Manifest, PackPart, StrategyPart, TreesPart
+from autoimb.pipeline.manifest import (
+    FORMAT,
+    Info,
+    LabelPart,
+    Manifest,
+    PackPart,
+    StrategyPart,
+    TreesPart,
+)
 from autoimb.pipeline.summary import in_a_line, in_a_table, in_words, plain_labels, summarise
 from autoimb.text import BriefRepr
 
@@ -58,8 +65,8 @@ _PAD_ROWS = 16  # see `FittedMemberPack._logits`
 
 Floats = NDArray[np.float64]
 TableLike = pd.DataFrame | NDArray[Any] | pd.Series | Mapping[str, Any] | list[Mapping[str, Any]]
-Dense = Callable[[int, bool], tuple[NDArray[np.float32], NDArray[np.int64]]]
-# (fold, ple) -> dense columns (n, D) and embedded codes (n, Q)
+Inputs = tuple[NDArray[np.float32], NDArray[np.int64]]  # dense columns (n, D), codes (n, Q)
+Dense = Callable[[int, bool], Inputs]  # from (fold, ple)
 
 
 def member_posterior(logits: NDArray[Any], *, log_prior: Floats, gamma: float) -> Floats:
@@ -149,17 +156,6 @@ class FittedMemberPack(BriefRepr):
     focal_gamma: float
     state: Mapping[str, NDArray[Any]]
 
-    def __post_init__(self) -> None:
-        members = len(self.fold)
-        shapes = {
-            "fold": (members,),
-            "weight": (members,),
-            "log_prior": (members, self.spec.n_classes),
-        }
-        for name, shape in shapes.items():
-            if (got := getattr(self, name).shape) != shape:
-                raise ArtifactError(f"A pack's {name!r} must have shape {shape}, got {got}.")
-
     def of_folds(self, folds: Container[int]) -> FittedMemberPack:
         """Return the pack without the networks of other folds."""
         selected = np.array([fold in folds for fold in self.fold.tolist()], dtype=bool)
@@ -222,16 +218,23 @@ class FittedMemberPack(BriefRepr):
         return network.predict(wide, levels)[:, :n].numpy()
 
 
-@dataclass(frozen=True)
 class _Rows:
     """Rows as the models of the folds read them: typed columns, and their encodings."""
 
-    columns: Columns
-    dense: Dense
+    def __init__(self, columns: Columns, encoders: Sequence[Encoder]) -> None:
+        self.columns = columns
+        self._encoders = encoders
+        self._encoded: dict[int, Encoded] = {}
+        self._dense: dict[tuple[int, bool], Inputs] = {}
 
-    @classmethod
-    def of(cls, columns: Columns, encoders: Sequence[Encoder]) -> _Rows:
-        return cls(columns, _dense_rows(columns, encoders))
+    def dense(self, fold: int, ple: bool) -> Inputs:
+        """Encode the rows for a fold, each fold and way once."""
+        if (fold, ple) not in self._dense:
+            encoder = self._encoders[fold]
+            if fold not in self._encoded:
+                self._encoded[fold] = encoder.transform(self.columns)
+            self._dense[fold, ple] = encoder.dense(self._encoded[fold], ple=ple)
+        return self._dense[fold, ple]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -307,14 +310,9 @@ class FittedStrategy(BriefRepr):
 
     def part(self) -> StrategyPart:
         """Return the description of the strategy in a manifest, without its arrays."""
-        return StrategyPart(
-            strategy=self.strategy,
-            description=self.description,
-            packs=tuple(PackPart(pack.spec, pack.focal_gamma) for pack in self.packs),
-            calibrator=self.calibrator,
-            class_costs=self.class_costs,
-            trees=tuple(TreesPart(fold.reader.numbers, fold.bagged) for fold in self.trees),
-        )
+        packs = tuple(PackPart(pack.spec, pack.focal_gamma) for pack in self.packs)
+        trees = tuple(TreesPart(fold.reader.numbers, fold.bagged) for fold in self.trees)
+        return StrategyPart(**self.__getstate__() | {"packs": packs, "trees": trees})
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_idle"}
@@ -412,7 +410,7 @@ class FittedPipeline:
             predictors = [stack.enter_context(fitted.predictor()) for fitted in self.strategies]
             for start in range(0, max(columns.n_rows, 1), CHUNK_ROWS):
                 chunk = np.arange(start, min(start + CHUNK_ROWS, columns.n_rows))
-                rows = _Rows.of(columns.take(chunk), self.encoders)
+                rows = _Rows(columns.take(chunk), self.encoders)
                 parts.append(sum(w * predict(rows) for w, predict in zip(self.weights, predictors)))
         return np.concatenate(parts)
 
@@ -599,18 +597,3 @@ class FittedPipeline:
             classifier_tags=ClassifierTags(),
             input_tags=InputTags(allow_nan=True, string=True, categorical=True),
         )
-
-
-def _dense_rows(columns: Columns, encoders: Sequence[Encoder]) -> Dense:
-    """Return a function that encodes rows on demand and caches the result."""
-    encoded: dict[int, Encoded] = {}
-    network_inputs: dict[tuple[int, bool], tuple[NDArray[np.float32], NDArray[np.int64]]] = {}
-
-    def dense(fold: int, ple: bool) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        if fold not in encoded:
-            encoded[fold] = encoders[fold].transform(columns)
-        if (fold, ple) not in network_inputs:
-            network_inputs[fold, ple] = encoders[fold].dense(encoded[fold], ple=ple)
-        return network_inputs[fold, ple]
-
-    return dense

@@ -17,9 +17,10 @@ from autoimb.data.encoding.layout import Layout
 from autoimb.data.schema import Schema
 from autoimb.errors import ArtifactError
 from autoimb.nn.spec import NetworkSpec
-from autoimb.pipeline.container import FORMAT
+from autoimb.version import __version__
 
 __all__ = [
+    "FORMAT",
     "ChosenOption",
     "Info",
     "LabelPart",
@@ -30,6 +31,8 @@ __all__ = [
     "TreesPart",
     "read_manifest",
 ]
+
+FORMAT = 1
 
 Scalar = bool | int | float | str
 _Parameter = Scalar | None | list[Scalar | None] | dict[str, Scalar | None]
@@ -121,7 +124,7 @@ class LabelPart(Struct, frozen=True, forbid_unknown_fields=True):
 class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     """Pipeline without its arrays; see `autoimb.pipeline.fitted.FittedPipeline`."""
 
-    format: Annotated[int, Meta(ge=FORMAT, le=FORMAT)]
+    format: int
     info: Info
     schema: Schema
     classes: LabelPart
@@ -133,9 +136,15 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     rule: DecisionRule
 
 
-# The decoder is built on import, as it evaluates the annotations above; loading a file evaluates
+class _Format(Struct):
+    """Manifest of any format."""
+
+    format: int
+
+
+# The decoders are built on import, as they evaluate the annotations above; loading a file evaluates
 # nothing.
-_DECODER = Decoder(Manifest)
+_FORMAT_DECODER, _DECODER = Decoder(_Format), Decoder(Manifest)
 
 
 def read_manifest(content: bytes) -> Manifest:
@@ -144,9 +153,14 @@ def read_manifest(content: bytes) -> Manifest:
     Raises
     ------
     ArtifactError
-        If a value is wrong; the message names its place and the expected value.
+        If the format or a value is wrong; the message names the place and the expected value.
     """
     try:
+        number = _FORMAT_DECODER.decode(content).format
+        if number != FORMAT:
+            raise ArtifactError(
+                f"it has format {number}, and autoimb {__version__} reads format {FORMAT} alone."
+            )
         return _DECODER.decode(content)
     except ValidationError as error:
         raise ArtifactError(f"manifest.json: {error}.") from error

@@ -14,11 +14,11 @@ import safetensors.numpy
 from msgspec import Meta
 from numpy.typing import NDArray
 
+from autoimb.arrays import Array, check_arrays
 from autoimb.assessment.calibration import Calibrator, Finishing
 from autoimb.assessment.uncertainty import Score
 from autoimb.evaluation.outcome import Cut, Failed, Infeasible, Outcome, Scored, usable
 from autoimb.pipeline.artifact import strategy_arrays, strategy_of
-from autoimb.pipeline.contents import Array, check_arrays
 from autoimb.pipeline.manifest import StrategyPart
 from autoimb.space.strategy import Strategy
 
@@ -47,7 +47,7 @@ STATUSES: dict[type[Outcome], Status] = {
     Cut: "timeout",
 }
 _Number = Annotated[int, Meta(ge=0, le=10**6)]  # of a trial
-_PROBABILITIES = Array("float64", 2, 0, 1 + 1e-9)  # a mean of ones is one but for rounding
+_PROBABILITIES = Array("float64", "nC", 0, 1 + 1e-9)  # a mean of ones is one but for rounding
 
 # what `n_trials` counts
 RAN: tuple[Status, ...] = ("complete", "failed", "timeout")
@@ -184,7 +184,7 @@ def unpack_trial(
     record, result = TrialRecord.from_json(values.record), None
     if predictions is not None and record.score is not None:
         arrays = safetensors.numpy.load(predictions)
-        kinds = {"oof": _PROBABILITIES, "raw": _PROBABILITIES, "labels": Array("int64", low=0)}
+        kinds = {"oof": _PROBABILITIES, "raw": _PROBABILITIES, "labels": Array("int64", "n", low=0)}
         check_arrays({name: kinds[name] for name in arrays}, arrays, "the trial")
         result = Scored(
             score=record.score,

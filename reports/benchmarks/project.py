@@ -671,12 +671,12 @@ class Run:
 def artifact_parts(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray[Any, Any]]]:
     """Read the plain values and the arrays of a pipeline's file."""
     with container.opened(path) as opened:
-        return msgspec.json.decode(opened.manifest), opened.arrays()
+        return msgspec.json.decode(opened.manifest()), opened.arrays()
 
 
 def write_artifact(path: Path, manifest: Any, arrays: Any) -> None:
     """Write a pipeline's file of any values and arrays; its checksums hold."""
-    container.write(path, manifest, arrays)
+    path.write_bytes(container.packed(manifest, arrays))
 
 
 def sealed_run(values: dict[str, Any]) -> str:

@@ -7,13 +7,11 @@ import json
 import os
 import pty
 import re
-import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import termios
-import time
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,15 +23,17 @@ import pyarrow as pa
 import pytest
 
 import autoimb
+import autoimb.cli.app as program
 from autoimb import load
 from autoimb.assessment.uncertainty import expected_in_words
 from autoimb.cli import main
 from autoimb.cli.options import seconds
-from autoimb.cli.tables import CELLS, _is_guessed, cells_of_piece, in_order, read_chunks, writer
+from autoimb.cli.tables import CELLS, cells_of_piece, in_order, read_chunks, writer
 from autoimb.runs.folder import RunFolder
 from tests.support.programs import ENVIRONMENT, python
 
-FAST = ["--jobs", "1", "--cv", "2", "--network", "mlp", "--partners", "none", "--quiet"]
+SEARCH = ["--target", "fraud", "--jobs", "1", "--network", "mlp"]
+FAST = [*SEARCH, "--cv", "2", "--partners", "none", "--quiet"]
 
 
 def table(n_rows: int = 120, *, seed: int = 0) -> pd.DataFrame:
@@ -54,13 +54,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(data: Path) -> Path:
     folder = data.parent / "run"
-    words = ["search", str(data), "--target", "fraud", "--trials", "2", "--out", str(folder)]
+    words = ["search", str(data), "--trials", "2", "--out", str(folder)]
     assert main([*words, *FAST]) == 0
     return folder
-
-
-def run_program(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return python("-W", "error", "-m", "autoimb", *words, cwd=cwd)
 
 
 def test_public_names_exist() -> None:
@@ -77,9 +73,18 @@ def test_version_and_bare_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert "search" in capsys.readouterr().out
 
 
+def test_help_does_not_need_docstrings(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["search", "--help"]) == 0
+    process = python("-OO", "-m", "autoimb", "search", "--help")
+    options = "\nOptions:\n"
+    assert (
+        process.stdout.partition(options)[2] == capsys.readouterr().out.partition(options)[2] != ""
+    )
+
+
 def test_search_leaves_everything_in_its_folder(run: Path) -> None:
-    kept = {path.name for path in run.iterdir() if not path.name.startswith(".")}
-    assert {"pipeline.autoimb", "report.html", "leaderboard.csv", "run.json", "study.db"} <= kept
+    names = {path.name for path in run.iterdir() if not path.name.startswith(".")}
+    assert {"pipeline.autoimb", "report.html", "leaderboard.csv", "run.json", "study.db"} <= names
     assert len(pd.read_csv(run / "leaderboard.csv")) == 2
     written = json.loads((run / "run.json").read_text())
     assert written["request"]["target"] == "fraud"
@@ -98,7 +103,7 @@ def test_search_leaves_everything_in_its_folder(run: Path) -> None:
 def test_search_ends_with_a_summary_and_repeats_itself(
     data: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["search", str(data), "--target", "fraud", "--trials", "2", "--out", str(tmp_path)]
+    words = ["search", str(data), "--trials", "2", "--out", str(tmp_path)]
     assert main([*words, *FAST[:-1]]) == 0
     out, err = capsys.readouterr()
     winner, score, *_, files = out.splitlines()
@@ -117,12 +122,12 @@ def test_search_ends_with_a_summary_and_repeats_itself(
 def test_the_default_folder_is_a_free_one(data: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     for _ in range(2):
-        assert main(["search", str(data), "--target", "fraud", "--trials", "1", *FAST]) == 0
+        assert main(["search", str(data), "--trials", "1", *FAST]) == 0
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["train", "train-2"]
 
 
 def test_options_of_the_search_reach_it(data: Path, tmp_path: Path) -> None:
-    words = ["search", str(data), "--target", "fraud", "--trials", "1", "--out", str(tmp_path)]
+    words = ["search", str(data), "--trials", "1", "--out", str(tmp_path)]
     more = ["--metric", "f1", "--loss", "focal", "--kind", "amount=categorical", "--drop", "code"]
     costs = ["--class-weight", '{"yes": 5}', "--pos-label", "no", "--seed", "3"]
     assert main([*words, *FAST, *more, *costs]) == 0
@@ -194,9 +199,9 @@ def test_predict_copies_columns(run: Path, data: Path, tmp_path: Path) -> None:
     names = ["007", 'Zoë, "the first"', "", "=1+1"] * (len(frame) // 4)
     frame = frame.assign(customer=names, month="01")
     plain = pd.read_csv(predicted(run, frame, tmp_path))
-    kept = [*frame.columns[:2], "customer", "month"]
-    out = pd.read_csv(predicted(run, frame, tmp_path, "--keep", ",".join(kept)), dtype=str)
-    assert list(out.columns) == [*kept, *plain.columns]
+    copied = [*frame.columns[:2], "customer", "month"]
+    out = pd.read_csv(predicted(run, frame, tmp_path, "--keep", ",".join(copied)), dtype=str)
+    assert list(out.columns) == [*copied, *plain.columns]
     assert out["customer"].fillna("").tolist() == names
     assert out["month"].tolist() == ["01"] * len(frame)
     again = pd.read_csv(tmp_path / "out.csv")
@@ -244,11 +249,11 @@ def test_columns_that_cannot_be_copied(
 
 def test_predict_writes_to_the_standard_output(run: Path, data: Path, tmp_path: Path) -> None:
     words = ["predict", str(run / "pipeline.autoimb"), str(data), "-o", "-"]
-    done = run_program(*words, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("prediction,proba_no,proba_yes\n")
-    assert done.stdout.count("\n") == 121
-    assert done.stderr == "120 rows -> -\n"
+    process = python("-W", "error", "-m", "autoimb", *words, cwd=tmp_path)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.startswith("prediction,proba_no,proba_yes\n")
+    assert process.stdout.count("\n") == 121
+    assert process.stderr == "120 rows -> -\n"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -292,15 +297,15 @@ def test_evaluate_as_json(run: Path, data: Path, capsys: pytest.CaptureFixture[s
     assert float(lines["average_precision"]) > 0.3
     assert {"roc_auc", "f1", "mcc", "log_loss", "brier"} <= set(lines)
     assert main([*words, "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert {name: f"{value:.4f}" for name, value in found["metrics"].items()} == lines
-    low, high = found["intervals"]["average_precision"]
-    assert 0 < low < found["metrics"]["average_precision"] < high < 1
+    scores = json.loads(capsys.readouterr().out)
+    assert {name: f"{value:.4f}" for name, value in scores["metrics"].items()} == lines
+    low, high = scores["intervals"]["average_precision"]
+    assert 0 < low < scores["metrics"]["average_precision"] < high < 1
     y = pd.read_csv(data)["fraud"]
-    assert found["rows"] == len(y) == np.sum(found["confusion"]["true_by_predicted"])
-    assert found["positive"] == "yes"
-    assert found["positive_rows"] == (y == "yes").sum()
-    assert 0 < found["threshold"] < 1
+    assert scores["rows"] == len(y) == np.sum(scores["confusion"]["true_by_predicted"])
+    assert scores["positive"] == "yes"
+    assert scores["positive_rows"] == (y == "yes").sum()
+    assert 0 < scores["threshold"] < 1
 
 
 def test_status_and_report(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -313,9 +318,9 @@ def test_status_and_report(run: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert f" {reported['value']:.3f} (95 % interval {reported['low']:.3f} to " in result[1]
     assert result[2] == facts["verdict"]
     assert main(["status", str(run), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)["result"]
-    assert told["description"] == result[0]
-    assert (told["value"], told["verdict"]) == (reported["value"], facts["verdict"])
+    as_json = json.loads(capsys.readouterr().out)["result"]
+    assert as_json["description"] == result[0]
+    assert (as_json["value"], as_json["verdict"]) == (reported["value"], facts["verdict"])
     assert main(["report", str(run), "-o", str(tmp_path / "again.html")]) == 0
     assert (tmp_path / "again.html").read_bytes() == (run / "report.html").read_bytes()
 
@@ -346,7 +351,7 @@ def test_export(run: Path, data: Path, tmp_path: Path) -> None:
 def test_the_same_number_is_the_same_level_however_it_is_written(tmp_path: Path) -> None:
     frame = table().assign(size=np.arange(120) % 3 * 1.25 + 1)  # 1, 2.25 and 3.5
     frame.to_csv(tmp_path / "train.csv", index=False)
-    words = ["search", str(tmp_path / "train.csv"), "--target", "fraud", "--trials", "1"]
+    words = ["search", str(tmp_path / "train.csv"), "--trials", "1"]
     run = tmp_path / "run"
     assert main([*words, "--out", str(run), *FAST, "--kind", "size=categorical"]) == 0
     pipeline, rows = load(run / "pipeline.autoimb"), frame.drop(columns="fraud")
@@ -362,17 +367,6 @@ def test_the_same_number_is_the_same_level_however_it_is_written(tmp_path: Path)
     (piece,) = read_chunks(tmp_path / "new.csv", pipeline, cells=10_000)
     proba = np.delete(pipeline.predict_proba(piece), 5, axis=0)
     np.testing.assert_allclose(proba, np.delete(expected, 5, axis=0))
-
-
-@pytest.mark.parametrize(
-    ("level", "guessed"),
-    [
-        *((level, True) for level in ("1", "-3", "3.5", "1e-07", "True", "9007199254740993")),
-        *((level, False) for level in ("1.0", "0815", "3.10", "nan", "inf", "1_000", "A1", "")),
-    ],
-)
-def test_levels_that_pandas_reads_as_they_are_written(level: str, guessed: bool) -> None:
-    assert _is_guessed(level) == guessed
 
 
 def test_refit_trains_the_same_strategies_on_newer_rows(run: Path, tmp_path: Path) -> None:
@@ -414,35 +408,23 @@ def test_what_is_no_time_is_refused(text: str, data: Path, capsys) -> None:
     assert "--time-budget must be seconds or a time such as 90s" in capsys.readouterr().err
 
 
-@pytest.mark.slow
-def test_the_budget_counts_the_whole_program(data: Path, tmp_path: Path) -> None:
-    words = ["search", str(data), "--target", "fraud", "--jobs", "1", "--time-budget", "18"]
-    start = time.monotonic()
-    done = run_program(*words, "--out", "run", cwd=tmp_path)
-    taken = time.monotonic() - start
-    assert done.returncode == 0, done.stderr
-    assert taken < 18 * 1.02 + 5
-    assert (tmp_path / "run" / "pipeline.autoimb").is_file()
+def test_the_budget_counts_from_the_start_of_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After ``bash -c "install && search"``, the process is that of the shell."""
+    starts: list[float] = []
+    monkeypatch.setattr(program, "app", lambda **options: starts.append(options["obj"]))
+    monkeypatch.setattr("time.monotonic", lambda: 100.0)
+    for age in (0.25, 1_000.0):
+        monkeypatch.setattr(program, "_process_age", lambda age=age: age)
+        assert main() == 0
+    assert starts == [99.75, 99.0]
+    monkeypatch.undo()
+    assert 0 < program._process_age() < 1e6
 
 
-@pytest.mark.slow
-def test_the_budget_does_not_count_the_shell_that_became_the_program(
-    data: Path, tmp_path: Path
-) -> None:
-    """``bash -c "install && search"`` ends in exec, which keeps the start time of the shell."""
-    words = [sys.executable, "-m", "autoimb", "search", str(data), "--target", "fraud", *FAST[:-1]]
-    command = f"sleep 17; exec {shlex.join(words)} --time-budget 18 --out run"
-    done = subprocess.run(
-        ["sh", "-c", command],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env=ENVIRONMENT,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    trials = json.loads((tmp_path / "run" / "run.json").read_text())["results"]["leaderboard"]
-    assert sum(trial["status"] == "complete" for trial in trials) >= 1
+def assert_ended_with_results(process: subprocess.Popen[str], run: Path) -> None:
+    assert process.wait(timeout=60) == 130
+    assert (run / "report.html").is_file()
+    assert load(run / "pipeline.autoimb").classes_.tolist() == ["no", "yes"]
 
 
 @pytest.mark.slow
@@ -450,10 +432,12 @@ def test_the_budget_does_not_count_the_shell_that_became_the_program(
 def test_an_interrupted_search_writes_what_it_has(
     how: signal.Signals, data: Path, tmp_path: Path
 ) -> None:
-    words = ["search", str(data), "--target", "fraud", "--jobs", "1", "--network", "mlp"]
-    command = [sys.executable, "-m", "autoimb", *words, "--time-budget", "120", "--out", "run"]
+    words = ["search", str(data), *SEARCH, "--time-budget", "120", "--out", str(tmp_path / "run")]
     process = subprocess.Popen(
-        command, cwd=tmp_path, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "autoimb", *words],
+        env=ENVIRONMENT,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert process.stderr is not None
     for line in process.stderr:
@@ -462,20 +446,16 @@ def test_an_interrupted_search_writes_what_it_has(
     os.kill(process.pid, how)
     process.stderr.read()
     process.stderr.close()
-    assert process.wait(timeout=30) == 130
-    assert (tmp_path / "run" / "report.html").is_file()
-    assert load(tmp_path / "run" / "pipeline.autoimb").classes_.tolist() == ["no", "yes"]
+    assert_ended_with_results(process, tmp_path / "run")
 
 
 @pytest.mark.slow
 def test_a_search_whose_terminal_is_closed_writes_what_it_has(data: Path, tmp_path: Path) -> None:
     """All processes of the terminal get SIGHUP, and what is written to it fails from then on."""
-    words = ["search", str(data), "--target", "fraud", "--jobs", "1", "--network", "mlp"]
-    command = [sys.executable, "-m", "autoimb", *words, "--time-budget", "2m", "--out", "run"]
+    words = ["search", str(data), *SEARCH, "--time-budget", "2m", "--out", str(tmp_path / "run")]
     terminal, end = pty.openpty()
     process = subprocess.Popen(
-        command,
-        cwd=tmp_path,
+        [sys.executable, "-m", "autoimb", *words],
         env=ENVIRONMENT,
         stdin=end,
         stdout=end,
@@ -484,57 +464,50 @@ def test_a_search_whose_terminal_is_closed_writes_what_it_has(data: Path, tmp_pa
         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
     )
     os.close(end)
-    seen = b""
-    while b"best" not in seen:
-        seen += os.read(terminal, 10_000)
+    output = b""
+    while b"best" not in output:
+        output += os.read(terminal, 10_000)
     os.close(terminal)
-    assert process.wait(timeout=60) == 130
-    assert (tmp_path / "run" / "report.html").is_file()
-    assert load(tmp_path / "run" / "pipeline.autoimb").classes_.tolist() == ["no", "yes"]
+    assert_ended_with_results(process, tmp_path / "run")
 
 
 @pytest.mark.parametrize("threads", [1, 2, 8])
 def test_as_much_is_in_memory_however_many_threads_predict(threads: int) -> None:
     cells = cells_of_piece(threads)
     alive: set[int] = set()
-    most = 0
+    counts: list[int] = []
 
     def pieces() -> Iterator[pd.DataFrame]:
-        nonlocal most
         for number in range(40):
             frame = pd.DataFrame({"a": [number]})
             alive.add(number)
             weakref.finalize(frame, alive.discard, number)
-            most = max(most, len(alive))
+            counts.append(len(alive))
             yield frame
             del frame
 
     tables = in_order(
         lambda frame: pa.table({"a": frame["a"].to_numpy()}), pieces(), threads=threads
     )
-    assert [each["a"][0].as_py() for each in tables] == list(range(40))
-    assert most * cells <= CELLS
+    assert [table["a"][0].as_py() for table in tables] == list(range(40))
+    assert max(counts) * cells <= CELLS
 
 
 # --- one score ------------------------------------------------------------------------------------
 
-SEARCHES = [  # metric, classes, seed
-    ("average_precision", 2, 0),
-    ("average_precision", 2, 1),
-    ("f1", 2, 2),
-    ("log_loss", 3, 3),
-    ("balanced_accuracy", 3, 4),
-]
 TILE = re.compile(r'<div class="tile (.*?)">(.*?)</div>', re.DOTALL)
 TAG = re.compile(r"<[^>]+>")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("metric", "n_classes", "seed"), SEARCHES)
-def test_the_winner_has_one_score_and_every_error_is_over_rows(
-    metric: str, n_classes: int, seed: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("metric", "n_classes"),
+    [("average_precision", 2), ("f1", 2), ("log_loss", 3), ("balanced_accuracy", 3)],
+)
+def test_the_winner_has_one_score(
+    metric: str, n_classes: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     y = np.searchsorted(np.cumsum([0.85, 0.15 / (n_classes - 1)]), random.random(500))
     frame = pd.DataFrame({"a": y + random.normal(size=500), "b": random.normal(size=500)})
     frame.assign(state=y).to_csv(tmp_path / "data.csv", index=False)
@@ -557,21 +530,13 @@ def test_the_winner_has_one_score_and_every_error_is_over_rows(
     ]
     board = pd.read_csv(run / "leaderboard.csv")
     assert board["reported"].dropna().to_numpy() == pytest.approx(reported["value"])
-    info = load(run / "pipeline.autoimb").info
-    assert info["score"] == reported["value"]
+    assert load(run / "pipeline.autoimb").info["score"] == reported["value"]
 
     tiles = [(kind, " ".join(TAG.sub(" ", text).split())) for kind, text in TILE.findall(page)]
     assert len(tiles) == len(rows) > 3
-    sign = -1 if metric == "log_loss" else 1
     for (kind, text), row in zip(tiles, rows, strict=True):
         value, error = map(float, re.search(r"(-?[\d.]+) ± ([\d.]+)", text).groups())
         assert ("winner" in kind) == (row["name"] == "winner")
         assert value == pytest.approx(row["value"], abs=1e-3)
         half = (row["high"] - row["low"]) / 2 / 1.96
         assert error == pytest.approx(half, rel=0.25, abs=1e-3)
-        if sign * (row["value"] - reported["value"]) > 0:
-            assert "within error" in text or "by more than 2 standard errors" in text
-    errors = {row["name"]: row["error"] for row in rows}
-    assert errors["none"] == pytest.approx(errors["winner"], rel=0.6)
-    searched = board.loc[board["status"] == "complete", "error"]
-    assert (searched / errors["winner"]).between(0.4, 2.5).all()  # of fold values .03 to .5

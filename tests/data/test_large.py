@@ -15,7 +15,7 @@ import pytest
 from autoimb import AutoImbClassifier, load, read
 from autoimb.budget import Budget
 from autoimb.cli import main
-from autoimb.cli.folders import next_run_dir
+from autoimb.cli.searching import next_run_dir
 from autoimb.cli.tables import in_order, read_chunks, writer
 from autoimb.data.sample import Sample, reweighted
 from autoimb.errors import OptionError, TargetError

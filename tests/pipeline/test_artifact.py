@@ -14,7 +14,7 @@ import safetensors.numpy
 
 from autoimb.errors import ArtifactError
 from autoimb.pipeline import container
-from autoimb.pipeline.artifact import FORMAT, inspect, load, save
+from autoimb.pipeline.artifact import inspect, load, save
 from autoimb.version import __version__
 from tests.support.pipelines import pipeline, scored_rows, table
 from tests.support.programs import python
@@ -25,9 +25,8 @@ VERSION = re.escape(__version__)
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    where = tmp_path / "pipeline.autoimb"
-    save(PIPELINE, where)
-    return where
+    save(PIPELINE, tmp_path / "pipeline.autoimb")
+    return tmp_path / "pipeline.autoimb"
 
 
 def parts(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -38,7 +37,7 @@ def parts(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 def rewrite(path: Path, manifest: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
     """Forge a file: its checksums hold."""
-    container.write(path, manifest, arrays)
+    path.write_bytes(container.packed(manifest, arrays))
 
 
 @pytest.mark.parametrize(
@@ -66,24 +65,12 @@ def test_what_is_saved_is_loaded(classes: tuple[Any, ...], dtype: Any, tmp_path:
     np.testing.assert_array_equal(after.predict_proba(frame), before.predict_proba(frame))
     np.testing.assert_array_equal(after.predict(frame), before.predict(frame))
     assert after.predict(frame).dtype == before.predict(frame).dtype
-    assert (after.schema, after.rule, after.weights) == (
-        before.schema,
-        before.rule,
-        before.weights,
-    )
+    for name in ("schema", "rule", "weights", "positive", "calibrator"):
+        assert getattr(after, name) == getattr(before, name)
     assert after.describe() == before.describe()
-    assert after.info["metric"] == "average_precision"
     assert set(after.info["versions"]) == {"autoimb", "numpy", "torch", "python"}
-
-
-def test_the_bytes_depend_on_the_pipeline_alone(path: Path, tmp_path: Path) -> None:
-    again = tmp_path / "again.autoimb"
-    save(load(path), again)
-    assert again.read_bytes() == path.read_bytes()
-    dated = [replace(PIPELINE, info={"created": "2026-01-01T00:00:00+00:00"}) for _ in range(2)]
-    for number, each in enumerate(dated):
-        save(each, tmp_path / f"{number}.autoimb")
-    assert (tmp_path / "0.autoimb").read_bytes() == (tmp_path / "1.autoimb").read_bytes()
+    save(after, tmp_path / "b.autoimb")
+    assert (tmp_path / "b.autoimb").read_bytes() == (tmp_path / "a.autoimb").read_bytes()
 
 
 def test_numpy_scalars_in_the_info_are_saved_as_plain_values(tmp_path: Path) -> None:
@@ -94,16 +81,17 @@ def test_numpy_scalars_in_the_info_are_saved_as_plain_values(tmp_path: Path) -> 
 
 
 def test_inspect_says_what_is_inside(path: Path) -> None:
-    said = inspect(path)
-    assert json.loads(json.dumps(said)) == said
-    assert said["format"] == FORMAT
-    assert (said["target"], said["classes"], said["positive"]) == ("fraud", ["no", "yes"], "yes")
-    assert said["columns"]["shop"] == "categorical"
-    assert [each["weight"] for each in said["strategies"]] == [0.7, 0.3]
-    assert said["strategies"][0]["description"] == "focal(gamma=1), tabm 8x2"
-    assert said["rule"] == PIPELINE.rule.name
-    assert said["info"]["metric"] == "average_precision"
-    assert said["bytes"] == path.stat().st_size
+    summary = inspect(path)
+    assert json.loads(json.dumps(summary)) == summary
+    assert summary["format"] == 1
+    assert (summary["target"], summary["classes"]) == ("fraud", ["no", "yes"])
+    assert summary["positive"] == "yes"
+    assert summary["columns"]["shop"] == "categorical"
+    assert [strategy["weight"] for strategy in summary["strategies"]] == [0.7, 0.3]
+    assert summary["strategies"][0]["description"] == "focal(gamma=1), tabm 8x2"
+    assert summary["rule"] == PIPELINE.rule.name
+    assert summary["info"]["metric"] == "average_precision"
+    assert summary["bytes"] == path.stat().st_size
 
 
 # --- nothing is executed --------------------------------------------------------------------------
@@ -153,8 +141,8 @@ def test_load_executes_nothing_and_needs_no_search_packages(path: Path, tmp_path
     frame = table(50)
     frame.to_parquet(tmp_path / "rows.parquet")
     answer = tmp_path / "answer.npy"
-    done = python("-c", LOADED_UNDER_GUARD, path, tmp_path / "rows.parquet", answer)
-    assert done.returncode == 0, done.stderr
+    process = python("-c", LOADED_UNDER_GUARD, path, tmp_path / "rows.parquet", answer)
+    assert process.returncode == 0, process.stderr
     np.testing.assert_allclose(np.load(answer), PIPELINE.predict_proba(frame), atol=1e-7)
 
 
@@ -175,45 +163,31 @@ def flipped_byte(path: Path) -> None:
     path.write_bytes(bytes(content))
 
 
-def without(name: str) -> Callable[[Path], None]:
+def with_members(
+    compression: int = zipfile.ZIP_STORED, **changes: bytes | None
+) -> Callable[[Path], None]:
+    """Return a damage that replaces members by others, whose checksums hold, or removes them."""
+
     def damage(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
-            kept = {each: archive.read(each) for each in archive.namelist() if each != name}
-        with zipfile.ZipFile(path, "w") as archive:
-            for each, content in kept.items():
-                archive.writestr(each, content)
-
-    damage.__name__ = f"without_{name}"
-    return damage
-
-
-def with_weights(content: bytes, compression: int = zipfile.ZIP_STORED) -> Callable[[Path], None]:
-    def damage(path: Path) -> None:
-        with zipfile.ZipFile(path) as archive:
-            manifest = archive.read("manifest.json")
-        members = {"manifest.json": manifest, "weights.safetensors": content}
-        with zipfile.ZipFile(path, "w") as archive:
-            for name, own in (members | {"SHA256SUMS": container._sums(members)}).items():
-                archive.writestr(name, own, compression if own is content else None)
+            members = {name: archive.read(name) for name in container._MEMBERS}
+        changed = {name: changes.get(name.partition(".")[0], members[name]) for name in members}
+        sums = b"".join(container._sum(n, c) for n, c in changed.items() if c is not None)
+        changed["SHA256SUMS"] = changes.get("SHA256SUMS", sums)
+        with zipfile.ZipFile(path, "w", compression) as archive:
+            for name, content in changed.items():
+                if content is not None:
+                    archive.writestr(name, content)
 
     return damage
 
 
 def with_manifest(content: str) -> Callable[[Path], None]:
-    def damage(path: Path) -> None:
-        with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr("manifest.json", content)
-
-    return damage
-
-
-def bomb(path: Path) -> None:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("manifest.json", b" " * (17 * 2**20))
-    assert path.stat().st_size < 2**20
+    return with_members(manifest=content.encode())
 
 
 DEEP = '{"format": 1, "deep": ' + "[" * 100_000
+LACKING = f"autoimb {VERSION} reads files with manifest.json, .*; this one has"
 
 
 @pytest.mark.parametrize(
@@ -223,21 +197,20 @@ DEEP = '{"format": 1, "deep": ' + "[" * 100_000
         (truncated, "is no whole .autoimb file"),
         (flipped_byte, "is damaged"),
         (Path.unlink, "There is no pipeline file at"),
-        (without("manifest.json"), "has no manifest.json"),
-        (without("weights.safetensors"), "must have .*SHA256SUMS; got SHA256SUMS, manifest.json"),
-        (without("SHA256SUMS"), "must have .*SHA256SUMS; got manifest.json, weights.safetensors"),
-        (bomb, "manifest.json is compressed"),
+        (with_members(manifest=None), f"{LACKING} SHA256SUMS, weights.safetensors"),
+        (with_members(weights=None), f"{LACKING} SHA256SUMS, manifest.json"),
+        (with_members(SHA256SUMS=None), f"{LACKING} manifest.json, weights.safetensors"),
+        (with_members(SHA256SUMS=b""), "the SHA-256 of manifest.json is not the one in SHA256SUMS"),
+        (with_members(zipfile.ZIP_DEFLATED, manifest=bytes(2**24)), "manifest.json is compressed"),
         (with_manifest(" " * (17 * 2**20)), "17,825,792 bytes of manifest.json, the limit is"),
         (with_manifest("{"), "is damaged"),
         (with_manifest(DEEP), "is damaged"),
         (with_manifest("[0" + ",0" * 1_100_000 + "]"), "1,100,001 values, the limit is 1,000,000"),
-        (with_manifest("[]"), "must have a format: Expected `object`, got `array`"),
-        (with_manifest('{"format": "1"}'), "must have a format: Expected `int`, got `str`"),
-        (with_manifest('{"format": 0}'), f"has format 0, and autoimb {VERSION} reads format 1"),
+        (with_manifest("[]"), "manifest.json: Expected `object`, got `array`"),
+        (with_manifest('{"format": "1"}'), "manifest.json: Expected `int`, got `str`"),
         (with_manifest('{"format": 2}'), f"has format 2, and autoimb {VERSION} reads format 1"),
-        (with_weights(b"\x08"), "is damaged"),
-        (with_weights(b"\xff" * 8), "bytes of its list of arrays, the limit is"),
-        (with_weights(bytes(2**20), zipfile.ZIP_DEFLATED), "weights.safetensors is compressed"),
+        (with_members(weights=b"\x08"), "is damaged"),
+        (with_members(weights=b"\xff" * 8), "bytes of its list of arrays, the limit is"),
     ],
 )
 def test_a_damaged_file_is_refused(
@@ -264,97 +237,64 @@ def test_a_stored_size_that_lies_is_refused(path: Path) -> None:
         load(path)
 
 
-def shapes() -> list[tuple[str, Any]]:
-    return [
-        ("strategies.0.packs.0.state.heads.bias", lambda a: a[:, :1]),
-        ("strategies.0.packs.0.state.heads.bias", lambda a: a[:1]),
-        ("strategies.0.packs.1.log_prior", lambda a: a[:, :1]),
-        ("strategies.0.packs.1.weight", lambda a: a * np.nan),
-        ("strategies.0.packs.1.fold", lambda a: a + 1),
-        ("strategies.0.packs.1.fold", lambda a: a - 1),
-        ("strategies.0.packs.0.state.hidden0.weight", None),
-        ("encoders.0.center", lambda a: a[:1]),
-        ("encoders.0.bins", lambda a: a + 1),
-        ("encoders.1.edges", lambda a: a[:-1]),
-        ("encoders.0.statistics", lambda a: a[:-1]),
-        ("encoders.0.statistics", lambda a: a[:, :1]),
-        ("encoders.0.statistics", lambda a: a * np.nan),
-        ("encoders.1.value", lambda a: a[1:]),
-        ("encoders.1.value_column", None),
-        ("encoders.1.factor", None),
-        ("encoders.0.levels", lambda a: a[:-1]),
-        ("encoders.0.levels", None),
-        ("encoders.0.edges", lambda a: a[::-1]),
-        ("encoders.0.edges", lambda a: a.astype(np.float64)),
-        ("encoders.0.bins", lambda a: a * 10**9),
-        ("encoders.0.factor", lambda a: -a),
-        ("encoders.0.seen", lambda a: a + 1),
-        ("encoders.0.onehot_mean", None),
-        ("encoders.0.onehot_mean", lambda a: a[:-1]),
-        ("encoders.0.onehot_mean", lambda a: a / 2),
-        ("encoders.0.onehot_mean", lambda a: a * np.nan),
-        ("strategies.0.packs.0.state.heads.bias", lambda a: a * np.nan),
-        ("strategies.0.packs.0.state.heads.bias", lambda a: a + np.float32(np.inf)),
-        ("strategies.0.packs.1.weight", lambda a: -a),
-        ("strategies.1.packs.0.weight", lambda a: a * 0),
-        ("strategies.0.packs.1.log_prior", lambda a: a + np.inf),
-        ("thresholds.cuts", lambda a: a[:-1]),
-        ("thresholds.cuts", lambda a: a[::-1]),
-        ("thresholds.counts", lambda a: -a),
-        ("thresholds.counts", None),
-    ]
+# What `reports.benchmarks.damage` does not draw by chance; None removes an array.
+ARRAYS: dict[str, list[Any]] = {
+    "encoders.0.bins": [lambda a: a + 1, lambda a: a * 10**9],
+    "encoders.0.edges": [lambda a: a[::-1], lambda a: a[:-1]],
+    "encoders.0.factor": [lambda a: -a],
+    "encoders.0.indicator": [lambda a: a + 1],
+    "encoders.0.levels": [lambda a: a[:-1], lambda a: a[::-1]],
+    "encoders.0.onehot_mean": [lambda a: a[:-1], lambda a: a / 2],
+    "encoders.0.read_categories": [lambda a: a - 1, lambda a: a + 1, lambda a: a[::-1]],
+    "encoders.0.read_numbers": [lambda a: a - 1, lambda a: a + 1, lambda a: a[::-1]],
+    "encoders.0.seen": [lambda a: a + 1],
+    "encoders.0.statistics": [lambda a: a[:, :1]],
+    "encoders.0.value_column": [None],
+    "ranges.low": [lambda a: a[:-1], lambda a: a + 1e9],
+    "strategies.0.packs.0.state.heads.bias": [lambda a: a[:, :1], lambda a: a + np.float32(np.inf)],
+    "strategies.0.packs.0.state.hidden0.weight": [None],
+    "strategies.0.packs.1.fold": [lambda a: a + 1, lambda a: a - 1],
+    "strategies.0.packs.1.log_prior": [lambda a: a[:, :1], lambda a: a + np.inf],
+    "strategies.0.packs.1.weight": [lambda a: a * np.nan, lambda a: -a, lambda a: a[1:]],
+    "strategies.1.packs.0.weight": [lambda a: a * 0],
+    "thresholds.counts": [lambda a: -a, lambda a: a[:, :1]],
+    "thresholds.cuts": [lambda a: a[:-1], lambda a: a[::-1]],
+}
 
 
-@pytest.mark.parametrize(("name", "change"), shapes())
-def test_arrays_that_do_not_fit_are_refused(name: str, change: Any, path: Path) -> None:
+@pytest.mark.parametrize("name", ARRAYS)
+def test_arrays_that_do_not_fit_are_refused(name: str, path: Path) -> None:
     manifest, arrays = parts(path)
-    whole = arrays.pop(name)
-    if change is not None:
-        arrays[name] = np.ascontiguousarray(change(whole))
-    rewrite(path, manifest, arrays)
-    with pytest.raises(ArtifactError):
-        load(path)
+    for change in ARRAYS[name]:
+        changed = {} if change is None else {name: np.ascontiguousarray(change(arrays[name]))}
+        rewrite(path, manifest, {n: a for n, a in arrays.items() if n != name} | changed)
+        with pytest.raises(ArtifactError):
+            load(path)
 
 
-@pytest.mark.parametrize("kind", ["numbers", "categories"])
-@pytest.mark.parametrize(
-    "wrong", [lambda a: a - 1, lambda a: a + 1, lambda a: a[::-1], lambda a: a[1:]]
-)
-def test_a_screen_of_no_columns_of_the_table_is_refused(wrong: Any, kind: str, path: Path) -> None:
-    manifest, arrays = parts(path)
-    name = f"encoders.0.read_{kind}"
-    arrays[name] = np.ascontiguousarray(wrong(arrays[name]))
-    rewrite(path, manifest, arrays)
-    with pytest.raises(ArtifactError, match=f"encoders of its own columns|read_{kind} must be"):
-        load(path)
+VALUES = [
+    ("format", True),
+    ("more", 1),
+    ("weights", [-1.0, 2.0]),
+    ("weights", [0.0, 0.0]),
+    ("weights", [1.0]),
+    ("positive", 2),
+    ("positive", "yes"),
+    ("strategies", []),
+    ("encoders", []),
+    ("schema", {}),
+    ("classes", {"dtype": "<U3", "labels": ["no"]}),
+    ("classes", {"dtype": "<U1000000000", "labels": ["no", "yes"]}),
+    ("classes", {"dtype": "V8", "labels": ["no", "yes"]}),
+    ("classes", {"dtype": "<U2", "labels": ["no", "yes"]}),
+    ("classes", {"dtype": "<U3", "labels": ["no", "no"]}),
+    ("classes", {"dtype": "|O", "labels": [["no"], ["yes"]]}),
+    ("classes", {"dtype": "<i8", "labels": ["no", "yes"]}),
+    ("rule", {"kind": "offsets", "offsets": [0, 0, 0], "costs": None, "name": ""}),
+]
 
 
-def values() -> list[tuple[str, Any]]:
-    return [
-        ("format", True),
-        ("more", 1),
-        ("weights", [float("nan"), 1.0]),
-        ("weights", [-1.0, 2.0]),
-        ("weights", [0.0, 0.0]),
-        ("positive", 2),
-        ("positive", "yes"),
-        ("weights", [1.0]),
-        ("weights", []),
-        ("strategies", []),
-        ("encoders", []),
-        ("schema", {}),
-        ("classes", {"dtype": "<U3", "labels": ["no"]}),
-        ("classes", {"dtype": "<U1000000000", "labels": ["no", "yes"]}),
-        ("classes", {"dtype": "V8", "labels": ["no", "yes"]}),
-        ("classes", {"dtype": "<U2", "labels": ["no", "yes"]}),
-        ("classes", {"dtype": "<U3", "labels": ["no", "no"]}),
-        ("classes", {"dtype": "|O", "labels": [["no"], ["yes"]]}),
-        ("classes", {"dtype": "<i8", "labels": ["no", "yes"]}),
-        ("rule", {"kind": "offsets", "offsets": [0, 0, 0], "costs": None, "name": ""}),
-    ]
-
-
-@pytest.mark.parametrize(("key", "value"), values())
+@pytest.mark.parametrize(("key", "value"), VALUES)
 def test_values_that_do_not_fit_are_refused(key: str, value: Any, path: Path) -> None:
     manifest, arrays = parts(path)
     rewrite(path, manifest | {key: value}, arrays)
@@ -364,10 +304,10 @@ def test_values_that_do_not_fit_are_refused(key: str, value: Any, path: Path) ->
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("width", 10**9), ("depth", 10**9), ("k", 10**9), ("n_inputs", 10**12), ("width", "8")],
+    [("width", 10**9), ("depth", 10**9), ("k", 10**9), ("n_inputs", 10**12)],
 )
 def test_a_network_of_other_sizes_is_refused_before_memory_is_taken(
-    key: str, value: Any, path: Path
+    key: str, value: int, path: Path
 ) -> None:
     manifest, arrays = parts(path)
     manifest["strategies"][0]["packs"][0]["spec"][key] = value
@@ -403,14 +343,6 @@ def test_an_undefined_error_is_null(tmp_path: Path) -> None:
     assert "f1 0.5000 ± undefined" in after.describe()
 
 
-def test_every_key_of_the_manifest_is_needed(path: Path) -> None:
-    manifest, arrays = parts(path)
-    for key in manifest:
-        rewrite(path, {name: own for name, own in manifest.items() if name != key}, arrays)
-        with pytest.raises(ArtifactError):
-            load(path)
-
-
 def test_the_limits_leave_room(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         manifest = archive.read("manifest.json")
@@ -433,13 +365,11 @@ def test_no_training_row_is_in_a_file(path: Path) -> None:
     codes, proba = scored_rows(2)
     manifest, arrays = parts(path)
     logs = np.log(proba)
-    told = np.concatenate([proba.ravel(), logs.ravel(), (logs[:, 0] - logs[:, 1])])
-    held = [np.asarray(a, dtype=np.float64).ravel() for a in arrays.values()]
-    held.append(np.array([float(n) for n in re.findall(r"-?\d+\.\d+", json.dumps(manifest))]))
-    numbers = np.concatenate(held)
-    for each in (told, -told):
-        near = np.abs(np.sort(numbers)[:, None] - each[None]).min(axis=0)
-        exact = np.isclose(near, 0, atol=1e-12)
-        assert not exact.any()
+    secrets = np.concatenate([proba.ravel(), logs.ravel(), logs[:, 0] - logs[:, 1]])
+    plain = [float(number) for number in re.findall(r"-?\d+\.\d+", json.dumps(manifest))]
+    numbers = np.concatenate([np.ravel(a).astype(np.float64) for a in (*arrays.values(), plain)])
+    for values in (secrets, -secrets):
+        distance = np.abs(numbers[:, None] - values[None]).min(axis=0)
+        assert (distance > 1e-12).all()
     assert (arrays["thresholds.counts"].sum(axis=1)[1:-1] >= 3).all()
     np.testing.assert_array_equal(arrays["thresholds.counts"].sum(axis=0), np.bincount(codes))

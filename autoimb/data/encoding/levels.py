@@ -9,10 +9,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from autoimb.arrays import Array
 from autoimb.data.schema import Columns
 
 __all__ = [
     "FIRST_LEVEL",
+    "LEVEL_ARRAYS",
     "MISSING_LEVEL",
     "OTHER_LEVEL",
     "RARE",
@@ -26,6 +28,9 @@ __all__ = [
 
 RARE = 3  # levels with fewer training rows are coded as "other"
 OTHER_LEVEL, MISSING_LEVEL, FIRST_LEVEL = 0, 1, 2
+
+# The arrays of `levels_to_arrays`.
+LEVEL_ARRAYS = {"levels": Array("uint8")}
 
 Number = TypeVar("Number", np.float64, np.uint64)
 
