@@ -113,7 +113,7 @@ def _exp(x: np.float32) -> np.float32:
     value = ((((_E0 * r + _E1) * r + _E2) * r + _E3) * r + _E4) * r * r + r + _ONE
     # 2^exponent, written as the bits of a float.
     bits = np.int32((np.int32(exponent) + _EXPONENT_BIAS) << _MANTISSA_BITS)
-    return value * bits.view(np.float32)
+    return np.float32(value * bits.view(np.float32))
 
 
 @_inlined
@@ -121,7 +121,7 @@ def _cosine(turns: np.float32) -> np.float32:
     """Return cos(2π turns)."""
     u = _QUARTER - abs(turns - np.rint(turns))
     s = u * u
-    return u * ((((_S0 * s + _S1) * s + _S2) * s + _S3) * s + _S4)
+    return np.float32(u * ((((_S0 * s + _S1) * s + _S2) * s + _S3) * s + _S4))
 
 
 @_inlined

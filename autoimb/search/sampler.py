@@ -80,13 +80,17 @@ def as_trial(record: TrialRecord, distributions: Mapping[str, BaseDistribution])
         state = TrialState.FAIL
     else:
         state = TrialState.COMPLETE if record.status == "complete" else TrialState.PRUNED
-    attributes = {"trial": record.number, "stage": record.stage, "status": record.status}
+    attributes: dict[str, object] = {
+        "trial": record.number,
+        "stage": record.stage,
+        "status": record.status,
+    }
     if record.stage == "partner":
         attributes["partner"] = record.strategy.network.name
-    scored = state == TrialState.COMPLETE and record.score is not None
+    score = record.score if state == TrialState.COMPLETE else None
     trial = create_trial(
         state=state,
-        value=float(record.score.utility) if scored else None,
+        value=None if score is None else float(score.utility),
         params=dict(record.params),
         distributions=dict(distributions),
         user_attrs=attributes,
