@@ -80,13 +80,17 @@ def as_trial(record: TrialRecord, distributions: Mapping[str, BaseDistribution])
         state = TrialState.FAIL
     else:
         state = TrialState.COMPLETE if record.status == "complete" else TrialState.PRUNED
-    attributes = {"trial": record.number, "stage": record.stage, "status": record.status}
+    attributes: dict[str, Any] = {
+        "trial": record.number,
+        "stage": record.stage,
+        "status": record.status,
+    }
     if record.stage == "partner":
         attributes["partner"] = record.strategy.network.name
-    scored = state == TrialState.COMPLETE and record.score is not None
+    value = None if record.score is None else float(record.score.utility)
     trial = create_trial(
         state=state,
-        value=float(record.score.utility) if scored else None,
+        value=value if state == TrialState.COMPLETE else None,
         params=dict(record.params),
         distributions=dict(distributions),
         user_attrs=attributes,
