@@ -113,8 +113,8 @@ def _partner(task: Task, trial: Trial, measure: Measure) -> Outcome:
     raw = np.zeros((len(dataset.y), dataset.n_classes))
     for fold, posterior in zip(folds, grown.posteriors):
         raw[fold.score] = posterior
-    trees = grown.folds[-1:] if plan.folds.deploys_last else grown.folds
-    fitted = _fitted(task, trial.strategy, trees=trees)
+    deployed = grown.folds[-1:] if plan.folds.deploys_last else grown.folds
+    fitted = _fitted(task, trial.strategy, trees=deployed)
     scored = _scored(task, trial, raw[plan.folds.scored], fitted)
     if grown.cut and isinstance(scored, Scored):
         return Cut("The deadline ended it; what had grown stands.", scored)

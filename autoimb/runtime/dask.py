@@ -207,7 +207,9 @@ class _Tasks:
     def _scatter(self) -> Future:
         """Send the task and the code to all workers."""
         shared = (self._task, self._evaluate)
-        return self._client.scatter(shared, broadcast=True, hash=False)
+        # A tuple by itself would be scattered element by element.
+        (future,) = self._client.scatter([shared], broadcast=True, hash=False)
+        return future
 
 
 def _run_trial(

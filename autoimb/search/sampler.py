@@ -80,17 +80,17 @@ def as_trial(record: TrialRecord, distributions: Mapping[str, BaseDistribution])
         state = TrialState.FAIL
     else:
         state = TrialState.COMPLETE if record.status == "complete" else TrialState.PRUNED
-    attributes: dict[str, object] = {
+    attributes: dict[str, Any] = {
         "trial": record.number,
         "stage": record.stage,
         "status": record.status,
     }
     if record.stage == "partner":
         attributes["partner"] = record.strategy.network.name
-    score = record.score if state == TrialState.COMPLETE else None
+    value = None if record.score is None else float(record.score.utility)
     trial = create_trial(
         state=state,
-        value=None if score is None else float(score.utility),
+        value=value if state == TrialState.COMPLETE else None,
         params=dict(record.params),
         distributions=dict(distributions),
         user_attrs=attributes,

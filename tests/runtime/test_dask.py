@@ -224,7 +224,7 @@ def test_encoders_that_the_driver_has_are_not_sent_again(client, monkeypatch):
         runner.submit(number, Trial(strategy, FOREVER))
         gather(runner, 1, within=120.0)
     runner.close()
-    assert received == [[(0, 0)], []]
+    assert received == [[0], []]
 
 
 def test_what_asks_for_the_cluster(client):
