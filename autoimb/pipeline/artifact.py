@@ -212,8 +212,8 @@ def _taken(
 
 
 def _check_empty(sections: Mapping[str, Arrays], place: str) -> None:
-    if sections:
-        raise ArtifactError(f"{place} has no arrays {', '.join(sections)}.")
+    for name in sections:
+        raise ArtifactError(f"{place} has no array {name!r}.")
 
 
 def strategy_of(part: StrategyPart, arrays: Arrays, place: str = "strategy") -> FittedStrategy:
