@@ -276,21 +276,10 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             An exception of a callback.
         """
         started = monotonic()
-        arguments = (
-            X,
-            y,
-            sample_weight,
-            eval_set,
-            test,
-            class_counts,
-            groups,
-            time,
-            gap,
-            keep_time,
-        )
+        rows = X, y, sample_weight, eval_set, test, class_counts, groups, time, gap, keep_time
         self.columns_apart_ = column_names(groups) + column_names(time)
         with backend_for(self.backend) as backend:
-            preparation = prepare_arguments(self, *arguments, backend=backend)
+            preparation = prepare_arguments(self, *rows, backend=backend)
             budget = Budget.start(preparation.request.time_budget, started=started)
             callbacks = self.callbacks or ()
             result = search(preparation, budget=budget, callbacks=callbacks, backend=backend)
