@@ -127,10 +127,10 @@ def test_a_search_that_ends_leaves_nothing_behind(client):
 def _studies_there():
     import gc
 
-    from autoimb.runtime.dask import _jobs
+    from autoimb.evaluation.task import Task
 
     gc.collect()
-    return len(_jobs)
+    return sum(isinstance(value, Task) for value in gc.get_objects())
 
 
 @pytest.mark.slow
