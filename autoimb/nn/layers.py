@@ -350,12 +350,12 @@ class Heads(Layer):
     """
 
     def __init__(self, name: str, n_in: int, *, k: int, n_classes: int, tangent: bool) -> None:
-        init, rate = ("normal", SLOW) if tangent else ("uniform", 1.0)
+        rate = SLOW if tangent else 1.0
         shape = (k, n_classes, n_in)
         super().__init__(
             name,
             [
-                Parameter("weight", shape, init, inputs=-1),
+                Parameter("weight", shape, "normal" if tangent else "uniform", inputs=-1),
                 Parameter("bias", (k, 1, n_classes), "zeros", False, rate=rate),
             ],
         )
