@@ -108,20 +108,22 @@ def _exp(x: np.float32) -> np.float32:
     """Return exp(x) for x clipped to [-87, 88]; NaN stays NaN."""
     x = _HIGHEST if x > _HIGHEST else x
     x = _LOWEST if x < _LOWEST else x
-    exponent = np.rint(x * _LOG2E)
+    exponent: np.float32 = np.rint(x * _LOG2E)
     r = x - exponent * _LN2 - exponent * _LN2_REST
     value = ((((_E0 * r + _E1) * r + _E2) * r + _E3) * r + _E4) * r * r + r + _ONE
     # 2^exponent, written as the bits of a float.
     bits = np.int32((np.int32(exponent) + _EXPONENT_BIAS) << _MANTISSA_BITS)
-    return np.float32(value * bits.view(np.float32))
+    power: np.float32 = bits.view(np.float32)
+    return value * power
 
 
 @_inlined
 def _cosine(turns: np.float32) -> np.float32:
     """Return cos(2π turns)."""
-    u = _QUARTER - abs(turns - np.rint(turns))
+    nearest: np.float32 = np.rint(turns)
+    u = _QUARTER - abs(turns - nearest)
     s = u * u
-    return np.float32(u * ((((_S0 * s + _S1) * s + _S2) * s + _S3) * s + _S4))
+    return u * ((((_S0 * s + _S1) * s + _S2) * s + _S3) * s + _S4)
 
 
 @_inlined

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from autoimb.nn.dropout import MaskPool
-from autoimb.nn.parameters import Init, Parameter, Parameters
+from autoimb.nn.parameters import Parameter, Parameters
 from autoimb.nn.spec import EXPANSION, FREQUENCIES, PERIODIC_DIM, Activation
 
 if TYPE_CHECKING:
@@ -350,13 +350,12 @@ class Heads(Layer):
     """
 
     def __init__(self, name: str, n_in: int, *, k: int, n_classes: int, tangent: bool) -> None:
-        init: Init = "normal" if tangent else "uniform"
         rate = SLOW if tangent else 1.0
         shape = (k, n_classes, n_in)
         super().__init__(
             name,
             [
-                Parameter("weight", shape, init, inputs=-1),
+                Parameter("weight", shape, "normal" if tangent else "uniform", inputs=-1),
                 Parameter("bias", (k, 1, n_classes), "zeros", False, rate=rate),
             ],
         )
