@@ -19,7 +19,6 @@ import numpy as np
 from autoimb.assessment.uncertainty import wilson
 
 if TYPE_CHECKING:
-    from markupsafe import Markup
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -63,7 +62,7 @@ def precision_recall(
     *,
     base_rate: float,
     point: tuple[float, float] | None = None,
-) -> Markup | None:
+) -> str | None:
     """Draw precision against recall for each contender.
 
     Parameters
@@ -77,7 +76,7 @@ def precision_recall(
 
     Returns
     -------
-    Markup or None
+    str or None
         An ``<svg>`` element; None without curves.
     """
     if not curves:
@@ -102,7 +101,7 @@ def precision_recall(
         return _inline(figure, name="pr", title=f"Precision against recall: {names}")
 
 
-def reliability(bins: Sequence[Mapping[str, Any]]) -> Markup | None:
+def reliability(bins: Sequence[Mapping[str, Any]]) -> str | None:
     """Draw the observed share of the positive class by predicted probability, with a 95 % band.
 
     Parameters
@@ -112,7 +111,7 @@ def reliability(bins: Sequence[Mapping[str, Any]]) -> Markup | None:
 
     Returns
     -------
-    Markup or None
+    str or None
         An ``<svg>`` element; None without bins.
     """
     if not bins:
@@ -135,7 +134,7 @@ def reliability(bins: Sequence[Mapping[str, Any]]) -> Markup | None:
 
 def progress(
     leaderboard: Sequence[Mapping[str, Any]], *, members: Collection[int] = ()
-) -> Markup | None:
+) -> str | None:
     """Draw the scores of complete trials in the order of their start.
 
     Parameters
@@ -147,7 +146,7 @@ def progress(
 
     Returns
     -------
-    Markup or None
+    str or None
         An ``<svg>`` element; None with fewer than two complete trials.
     """
     scored = [
@@ -191,9 +190,8 @@ def _axes(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _inline(figure: Figure, *, name: str, title: str) -> Markup:
+def _inline(figure: Figure, *, name: str, title: str) -> str:
     """Return the figure as an ``<svg>`` element whose ids are unique in the page."""
-    from markupsafe import Markup
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     FigureCanvasSVG(figure)
@@ -216,4 +214,4 @@ def _inline(figure: Figure, *, name: str, title: str) -> Markup:
         svg = svg.replace(stand_in, variable)
     label = escape(title)
     svg = svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
-    return Markup(svg)  # noqa: S704 - matplotlib escapes its texts, `escape` the title
+    return svg

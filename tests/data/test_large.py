@@ -142,7 +142,9 @@ def test_an_eval_set_does_not_go_with_a_sample() -> None:
     frame = simulated(600, 0)
     X, y = frame[list("abcd")], frame["y"]
     with pytest.raises(OptionError, match="class_counts and eval_set exclude each other"):
-        AutoImbClassifier(**ONE_TRIAL).fit(X, y, eval_set=(X, y), class_counts={"yes": 1, "no": 2})
+        AutoImbClassifier(**ONE_TRIAL).fit(
+            X, y, eval_set=(X, y), class_counts={"yes": 600, "no": 60_000}
+        )
 
 
 # --- what comes out ---

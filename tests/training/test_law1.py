@@ -658,7 +658,7 @@ def leaky_outline(patch: pytest.MonkeyPatch) -> None:
         return replace(
             inputs,
             spec=structs.replace(inputs.spec, n_inputs=width),
-            x=inputs.x[:, :width],
+            x=inputs.x[:, :width].contiguous(),
             evaluation=replace(rows, x=rows.x[..., :width]),
         )
 
