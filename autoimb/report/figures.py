@@ -213,5 +213,4 @@ def _inline(figure: Figure, *, name: str, title: str) -> str:
     for stand_in, variable in VARIABLES.items():
         svg = svg.replace(stand_in, variable)
     label = escape(title)
-    svg = svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
-    return svg
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
