@@ -281,7 +281,7 @@ def test_a_dry_run_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFix
     told = json.loads(capsys.readouterr().out)
     assert told["request"]["max_predict_seconds"] == 2
     assert "max_artifact_mb is 0.06" in told["infeasible"]["network resnet"]
-    assert "ensemble bagging" in told["infeasible"]
+    assert "ensemble self_paced" in told["infeasible"]
     assert "network mlp" not in told["infeasible"]
     assert main([*words, "--max-artifact-mb", "0.001", "--out", str(tmp_path / "run")]) == 2
     assert "would take" in capsys.readouterr().err

@@ -659,7 +659,7 @@ def leaky_outline(patch: pytest.MonkeyPatch) -> None:
             inputs,
             spec=structs.replace(inputs.spec, n_inputs=width),
             x=inputs.x[:, :width].contiguous(),
-            evaluation=replace(rows, x=rows.x[..., :width]),
+            evaluation=replace(rows, x=rows.x[..., :width].contiguous()),
         )
 
     inputs_made(patch, widest)
