@@ -297,9 +297,7 @@ def test_columns_are_read_by_name():
     ("changes", "message"),
     [
         ({"n": ["1", "two", "3"]}, "Column 'n' must hold numbers; row 1 holds 'two'"),
-        ({"n": pd.Categorical(["1", "2", "x"])}, "Column 'n' must hold numbers; row 2 holds 'x'"),
         ({"n": pd.to_datetime(["2013-01-01"] * 3)}, "'n' must hold numbers; row 0 holds '2013"),
-        ({"n": [1.0, 2.0, -np.inf]}, "Input X contains infinity .*: column 'n', row 2"),
         ({"n": ["1", "inf", "2"]}, "Input X contains infinity .*: column 'n', row 1"),
         ({"when": ["2013-01-01", None, "soon"]}, "'when' must hold dates .*; row 2 holds 'so"),
     ],

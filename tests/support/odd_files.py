@@ -111,10 +111,6 @@ def indexed() -> pd.DataFrame:
     return pd.DataFrame({"a": PLAIN, "y": LABELS}, range(40, 0, -1))
 
 
-def torn(content: bytes) -> bytes:
-    return content[:40] + bytes(80) + content[120:]
-
-
 RUNS = pa.RunEndEncodedArray.from_arrays(pa.array([9, N_ROWS]), pa.array(["b", "c"]))
 LIST = pa.array(spread([1], [2, 3]))
 UNION = pa.UnionArray.from_sparse(
@@ -162,7 +158,6 @@ BINARIES = (
     packed("Parquet of lists", lambda: table(many=LIST), "'many' holds a ndarray in row 0"),
     packed("Parquet of no row group", lambda: table().slice(0, 0), r"0 sample\(s\)"),
     packed("Parquet of no column", lambda: pa.table({}), "target|0 feature"),
-    damaged("Parquet with damage inside", lambda: torn(parquet_bytes(table()))),
     damaged("an empty file called Parquet", bytes),
     feathered("Feather of many types", many_types),
     feathered("Feather of runs", lambda: table(run=RUNS), compression="uncompressed"),
