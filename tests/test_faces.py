@@ -28,12 +28,20 @@ from autoimb.space.components import COMPONENTS
 from autoimb.space.reading import read_strategy
 from autoimb.space.strategy import Choice, Strategy
 from tests.support.tables import ONE_TRIAL
-from tests.support.tables import patients as table
 
 QUICK = ONE_TRIAL | {"cv": 3}
 TEXT = np.array(["sick", "well"])
 
 Captured = pytest.CaptureFixture[str]
+
+
+def table(n_rows: int = 180) -> tuple[pd.DataFrame, pd.Series]:
+    """Return a number that tells who is sick, one that does not, and the labels."""
+    rng = np.random.default_rng(0)
+    signal = rng.normal(size=n_rows)
+    sick = signal + 0.7 * rng.normal(size=n_rows) > 1.0
+    frame = pd.DataFrame({"signal": signal, "noise": rng.normal(size=n_rows)})
+    return frame, pd.Series(np.where(sick, "sick", "well"), name="state")
 
 
 @pytest.fixture(scope="module")
@@ -193,8 +201,10 @@ def test_a_loss_is_weighed_by_a_matrix_alone() -> None:
         ("balanced", np.eye(2), "cost_matrix= takes the place of class_weight=.*'balanced'"),
         ({"sick": 3}, np.eye(2), "give one of them"),
         (None, [[0, 1]], r"cost_matrix must have the shape \(2, 2\).*order sick, well"),
+        (None, [[0, 1], [1]], r"shape \(2, 2\)"),
         (None, [[0, np.nan], [1, 0]], "cost in cost_matrix.*got nan"),
         (None, [[0, -1], [1, 0]], "cost in cost_matrix must be a finite number >= 0, got -1"),
+        (None, [[0, "a"], [1, 0]], "cost in cost_matrix.*got 'a'"),
         (None, [[0, 0], [0, 0]], "one cost must be above 0"),
         (None, {"sick": 3}, r"shape \(2, 2\).*got \{'sick': 3\}"),
     ],
@@ -304,6 +314,7 @@ def test_the_order_of_parameters_and_what_else_stands_there_say_nothing() -> Non
         (given(loss="focal"), "loss 'focal' takes the parameters gamma; got none"),
         (given(loss="focal(gama=1)"), "takes the parameters gamma; got gama"),
         (given(loss="focal(gamma=9)"), "gamma of loss 'focal' must be a number from 0.5 to 3"),
+        (given(loss="focal(gamma=x)"), "got 'x'"),
         (given(loss={"name": "focal", "params": {"gamma": True}}), "got True"),
         (given(resampling="smote(strength=.5, k_neighbors=2.5)"), "a whole number.*got '2.5'"),
         (given(ensemble="balanced_bagging(members=8, strength=0.8)"), "draws its own balanced"),

@@ -54,15 +54,6 @@ PLAINEST = {
 OPTION_IDS = [f"{component.name}-{option.name}" for component, option in OPTIONS]
 
 
-def patients(n_rows: int = 180) -> tuple[pd.DataFrame, pd.Series]:
-    """Return a number that tells who is sick, one that does not, and the labels."""
-    rng = np.random.default_rng(0)
-    signal = rng.normal(size=n_rows)
-    sick = signal + 0.7 * rng.normal(size=n_rows) > 1.0
-    frame = pd.DataFrame({"signal": signal, "noise": rng.normal(size=n_rows)})
-    return frame, pd.Series(np.where(sick, "sick", "well"), name="state")
-
-
 def in_parts(folder: Path, frame: pd.DataFrame, ends: list[int], kind: str = ".parquet") -> Path:
     """Write a table as files in a folder that end at these rows."""
     folder.mkdir(parents=True)
