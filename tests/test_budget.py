@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-import pickle
 import sys
 import time
 from dataclasses import replace
@@ -48,11 +47,6 @@ def test_parts_share_what_is_left_of_a_deadline():
     assert not any(each.finite for each in Deadline().shared(3))
     left = [each.left() for each in Deadline.after(90.0).shared(3)]
     assert left == pytest.approx([30.0, 45.0, 90.0], abs=10.0)  # nobody took any of it
-
-
-def test_deadline_means_the_same_after_pickling():
-    deadline = Deadline.after(3.0)
-    assert pickle.loads(pickle.dumps(deadline)) == deadline
 
 
 @given(st.floats(MIN_BUDGET, 1e6))

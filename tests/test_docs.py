@@ -80,12 +80,6 @@ def test_python_of_a_document_runs(
     exec(compile(code, str(document), "exec"), {"__name__": "__document__"})
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=path_id)
-def test_python_of_a_document_compiles(document: Path) -> None:
-    for code in blocks(document, "python", "py"):
-        compile(code, str(document), "exec")
-
-
 def test_readme_has_python() -> None:
     assert blocks(README, "python")
 

@@ -6,10 +6,6 @@ import ast
 from itertools import product
 from pathlib import Path
 
-import numpy as np
-from hypothesis import given
-from hypothesis import strategies as st
-
 import autoimb
 from autoimb.randomness import Key, Purpose, seed_for, stream
 
@@ -30,30 +26,10 @@ def test_no_two_of_a_grid_with_every_zero_share_a_stream():
     assert [keys for keys in seen.values() if len(keys) > 1] == []
 
 
-keys = st.tuples(
-    st.sampled_from(Purpose),
-    st.sampled_from([0, 1, 7, 2**31]),
-    *[st.integers(0, 3)] * 4,
-)
-
-
-@given(st.lists(keys, min_size=2, max_size=30, unique=True))
-def test_other_names_are_other_streams(drawn):
-    numbers = [first(p, seed, *places, index=index) for p, seed, *places, index in drawn]
-    assert len(set(numbers)) == len(drawn)
-
-
 def test_a_stream_is_the_same_for_the_same_name():
     again = stream(Purpose.BATCHES, 5, fold=2, index=3)
     assert Key(5, fold=2).stream(Purpose.BATCHES, 3).random() == again.random()
     assert Key(5, 0, 0, 4) == Key(5, fold=2, member=3, round=4).of_pack
-
-
-def test_numpy_pads_short_seeds_and_streams_do_not():
-    """Non-regression: the split of the rows and the first weights of fold 0 were one stream."""
-    padded = [np.random.default_rng(seed).random() for seed in ([3], [3, 0, 0, 0])]
-    assert padded[0] == padded[1]
-    assert first(Purpose.FOLDS, 3) != first(Purpose.FIRST_WEIGHTS, 3)
 
 
 def test_a_seed_is_one_that_packages_take():

@@ -5,7 +5,6 @@ from hypothesis import strategies as st
 from sklearn.model_selection import (
     GroupKFold,
     KFold,
-    RepeatedKFold,
     ShuffleSplit,
     StratifiedKFold,
     TimeSeriesSplit,
@@ -127,11 +126,8 @@ def test_a_hold_out_half_chooses_and_half_scores(plan):
     ("cv", "message"),
     [
         (1, "cv=1 folds: must be between 2 and the number of rows, 50"),
-        (51, "cv=51 folds"),
         (True, "cv=True can't split this table: .* got n_splits=1"),
-        ("five", "cv='five' can't split this table: Expected `cv` as an integer"),
         ([], "holds no splits"),
-        (RepeatedKFold(n_splits=5, n_repeats=2), "scores 10 rows twice.*must not overlap"),
         (ShuffleSplit(3, test_size=0.5), "rows twice"),
         (GroupKFold(3), "can't split this table: .*takes those of groups="),
         ([(np.arange(40), np.arange(39, 50))], "split 0 of cv: 1 rows train and score.* row 39"),
@@ -141,14 +137,8 @@ def test_a_hold_out_half_chooses_and_half_scores(plan):
         ([(np.arange(40), np.array([41, 41]))], "names a row twice; rows are never copied"),
         ([(np.arange(40), np.array([], dtype=int))], "both sides need rows; 40 train, 0 score"),
         ([(np.arange(40), np.array([41]))], "A hold-out needs 2 rows"),
-        ([np.arange(50)], "can't split this table: too many values to unpack"),
     ],
 )
 def test_bad_plans(cv, message):
     with pytest.raises(OptionError, match=message):
         plan_folds(LABELS, cv=cv, random_state=0)
-
-
-def test_cv_and_evaluation_rows_exclude_each_other():
-    with pytest.raises(OptionError, match="exclude each other"):
-        plan_folds(LABELS, cv=5, random_state=0, eval_rows=np.arange(10))

@@ -12,7 +12,6 @@ import pytest
 from sklearn.model_selection import StratifiedGroupKFold
 
 from autoimb import AutoImbClassifier, dry_run, load
-from autoimb.assessment.crossfit import leave_group_out
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import get_metric
 from autoimb.cli import main
@@ -218,14 +217,6 @@ def test_the_labels_of_a_group_reach_no_statistic_of_its_training_rows() -> None
 
 
 # --- errors ---------------------------------------------------------------------------------------
-
-
-def test_parts_blocks_and_inner_folds_keep_groups_whole() -> None:
-    frame, labels = visits(100)
-    y, cluster = (labels == "yes").astype(np.int64), group_codes("customer", frame)
-    one_fold = np.zeros(len(y), dtype=np.int64)
-    for learn, use in leave_group_out(y, one_fold, cluster=cluster):
-        assert not set(cluster[learn]) & set(cluster[use])
 
 
 @pytest.mark.slow

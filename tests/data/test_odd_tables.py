@@ -32,9 +32,9 @@ from autoimb.search.request import Request
 from tests.support.odd_columns import COLUMNS
 from tests.support.odd_files import FILES, File
 from tests.support.odd_tables import TABLES, Case
-from tests.support.odd_targets import TARGETS, many_classes
+from tests.support.odd_targets import TARGETS
 from tests.support.pipelines import pack, pipeline
-from tests.support.tables import ONE_TRIAL
+from tests.support.tables import ONE_TRIAL, PLAINEST
 
 CASES = (*TABLES, *COLUMNS, *TARGETS)
 # One table for each rule of columns, names, indices and targets.
@@ -49,12 +49,6 @@ FITTED = (
     "40 classes of two rows",
 )
 SEARCHED = ("control characters", "Feather of many types")
-PLAINEST = {
-    "resampling": "none",
-    "class_weight": "none",
-    "loss": "cross_entropy",
-    "ensemble": "single",
-}
 
 
 def named(cases: Any, *, refused: bool) -> list[Any]:
@@ -144,14 +138,6 @@ def test_it_is_refused_by_a_sentence(case: Case) -> None:
         prepared(case)
 
 
-def test_300_classes_are_planned_for() -> None:
-    """Fitting them takes more than 20 seconds, so here they are only read and planned for."""
-    X, y, _ = many_classes(300)
-    preparation = prepare(Table(X, y), Request(cv=2, n_trials=1, time_budget=None))
-    assert len(preparation.target.classes) == 300
-    assert set(preparation.task.judge.y) == set(range(300))
-
-
 # --- the command line ---------------------------------------------------------------------------
 
 
@@ -161,7 +147,7 @@ def searched(file: File, folder: Path) -> tuple[int, Path, Path]:
     data.write_bytes(file.make())
     options = [f"--{name.replace('_', '-')}={option}" for name, option in PLAINEST.items()]
     small = ["--trials=1", "--jobs=1", "--cv=2", "--network=mlp", "--partners=none", "--quiet"]
-    words = ["search", str(data), "--target", file.target, "--out", str(run), *small, *options]
+    words = ["search", str(data), "--target", "y", "--out", str(run), *small, *options]
     return main(words), data, run
 
 
@@ -178,7 +164,7 @@ def test_a_file_is_read_and_predicted(file: File, tmp_path: Path) -> None:
     data = tmp_path / f"odd{file.ending}"
     data.write_bytes(file.make())
     frame = read_table(data)
-    rows = Table(frame.drop(columns=file.target), frame[file.target])
+    rows = Table(frame.drop(columns="y"), frame["y"])
     pipeline = tmp_path / "odd.autoimb"
     save(untrained(prepare(rows, Request(cv=2, n_trials=1))), pipeline)
     assert_file_predicts(pipeline, data)

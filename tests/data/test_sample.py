@@ -137,13 +137,6 @@ BAD = {
     "weight": ({"weight": "z"}, SchemaError, r"Unknown weight column 'z'\. .*Choices: "),
     "weights": ({"weight": "amount"}, SchemaError, r"Rows from 0 on of '.*part-00.*numbers from 0"),
     "memory": ({"max_memory": "much"}, OptionError, "max_memory must be bytes, or text such as"),
-    "none": ({"max_memory": 0}, OptionError, "max_memory must be bytes"),
-    "seed": ({"random_state": -1}, OptionError, r"random_state must be from 0 to 2\^64 - 1"),
-    "label": (
-        {"target": "amount"},
-        TargetError,
-        r"Rows from 0 on of '.*part-00.*the target misses",
-    ),
     "classes": ({"target": "customer_id"}, TargetError, "more than 50 classes: is it"),
 }
 

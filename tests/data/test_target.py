@@ -13,19 +13,13 @@ import pytest
 from autoimb import AutoImbClassifier, load
 from autoimb.data.target import encode_target, label_array, match_labels
 from autoimb.errors import TargetError
-from tests.support.tables import ONE_TRIAL
+from tests.support.tables import ONE_TRIAL, PLAINEST
 
 BIG = 2**53 + 1  # the first whole number that no float represents
 N_ROWS = 60
 RARE = np.arange(N_ROWS) % 4 == 0
 X = pd.DataFrame({"a": RARE + np.linspace(0, 0.1, N_ROWS)})
-QUICK = ONE_TRIAL | {
-    "resampling": "none",
-    "class_weight": "none",
-    "loss": "cross_entropy",
-    "ensemble": "single",
-    "cv": 2,
-}
+QUICK = ONE_TRIAL | PLAINEST | {"cv": 2}
 
 
 def pair(rare: Any, common: Any, dtype: Any = None) -> pd.Series:
@@ -125,15 +119,6 @@ def test_the_positive_class_is_the_rarest_or_the_named_one() -> None:
     assert encode_target(pair(BIG, BIG + 1, "Int64"), positive=str(BIG)).positive == 0
     with pytest.raises(TargetError, match=r"Unknown positive class 'd'. Choices: a, b, c"):
         encode_target(labels, positive="d")
-
-
-def test_rare_classes_are_allowed_and_noticed() -> None:
-    target = encode_target([0] * 5 + [1] * 2 + [2])
-    assert target.counts.tolist() == [5, 2, 1]
-    assert target.notices == (
-        "Classes with one or two rows, whose scores are meaningless: '1' (2), '2' (1).",
-    )
-    assert encode_target([0, 0, 0, 1, 1, 1]).notices == ()
 
 
 def test_labels_of_other_rows_are_matched() -> None:

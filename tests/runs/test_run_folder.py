@@ -11,7 +11,6 @@ from autoimb.errors import RunError
 from autoimb.runs import folder as run_folder
 from autoimb.runs.folder import RunFolder
 from autoimb.version import __version__
-from tests.support.programs import python
 from tests.support.studies import FINGERPRINT, study
 
 
@@ -96,17 +95,6 @@ def test_a_link_in_a_received_folder_is_not_followed(path, tmp_path, name):
     assert before == (outside.read_bytes() if outside.is_file() else sorted(outside.iterdir()))
 
 
-def test_the_lock_dies_with_its_process(tmp_path):
-    code = (
-        "import os, signal; from autoimb.runs.folder import RunFolder\n"
-        f"held = RunFolder.open({str(tmp_path)!r}, fingerprint={FINGERPRINT!r})\n"
-        "assert held.in_use\n"
-        "os.kill(os.getpid(), signal.SIGKILL)"
-    )
-    assert python("-c", code).returncode == -9
-    RunFolder.open(tmp_path, fingerprint=FINGERPRINT, resume=True).close()
-
-
 def test_where_the_file_system_has_no_locks_it_is_taken_all_the_same(tmp_path, monkeypatch):
     def fail(lock):
         raise OSError(errno.ENOLCK, "No locks available")
@@ -117,23 +105,11 @@ def test_where_the_file_system_has_no_locks_it_is_taken_all_the_same(tmp_path, m
             assert not folder.in_use
 
 
-def test_a_lock_that_cannot_be_made_is_an_error(tmp_path):
-    (tmp_path / ".lock").mkdir()
-    with pytest.raises(RunError, match="can't be written"):
-        RunFolder.open(tmp_path, fingerprint=FINGERPRINT)
-
-
 def test_looking_leaves_no_lock(run):
     run.close()
     (run.path / ".lock").unlink(missing_ok=True)
     assert not RunFolder.view(run.path).in_use
     assert not (run.path / ".lock").exists()
-
-
-def test_a_folder_that_cannot_be_written(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(RunError, match="can't be written"):
-        RunFolder.open(tmp_path / "file", fingerprint=FINGERPRINT)
 
 
 def test_what_a_kill_left_is_swept(path):

@@ -46,6 +46,14 @@ def in_the_middle(process: subprocess.Popen[str]) -> None:
     assert len(list(islice(lines, 2))) == 2
 
 
+def assert_ends_cleanly(process: subprocess.Popen[str], place: Path) -> None:
+    process.send_signal(signal.SIGTERM)
+    process.communicate()
+    assert process.returncode == -signal.SIGTERM  # 128 + 15 to a shell
+    studies.wait_until(lambda: not studies.alive(process.pid), 20)
+    assert list(place.iterdir()) == []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("limit", ["time", "trials"])
 def test_sigterm_in_the_middle_of_trials(limit: str, tmp_path: Path) -> None:
@@ -53,22 +61,13 @@ def test_sigterm_in_the_middle_of_trials(limit: str, tmp_path: Path) -> None:
     in_the_middle(process)
     assert len(studies.alive(process.pid)) >= 4  # the server and two workers
     assert list(tmp_path.glob("**/work.joblib"))
-    process.send_signal(signal.SIGTERM)
-    process.communicate()
-    assert process.returncode == -signal.SIGTERM  # 128 + 15 to a shell
-    studies.wait_until(lambda: not studies.alive(process.pid), 20)
-    assert list(tmp_path.iterdir()) == []
+    assert_ends_cleanly(process, tmp_path)
 
 
 @pytest.mark.slow
 def test_sigterm_before_a_worker_is_up(tmp_path: Path) -> None:
     process = start(tmp_path, FIT, "time")
-    studies.wait_until(
-        lambda: len(studies.alive(process.pid)) >= 3
-    )  # multiprocessing's two as well
+    # The program and two processes of multiprocessing.
+    studies.wait_until(lambda: len(studies.alive(process.pid)) >= 3)
     assert list(tmp_path.iterdir())
-    process.send_signal(signal.SIGTERM)
-    process.communicate()
-    assert process.returncode == -signal.SIGTERM
-    studies.wait_until(lambda: not studies.alive(process.pid), 20)
-    assert list(tmp_path.iterdir()) == []
+    assert_ends_cleanly(process, tmp_path)

@@ -8,8 +8,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
-from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -25,15 +23,11 @@ from autoimb.cli import main
 from autoimb.errors import OptionError, RunError
 from autoimb.evaluation.outcome import Cut, Failed, Scored
 from autoimb.evaluation.task import Trial
-from autoimb.evaluation.workload import trial_operations
-from autoimb.policy import DEFAULT_POLICY
 from autoimb.runtime.batches import Synchronous
 from autoimb.runtime.dask import Dask, backend_for
 from autoimb.runtime.pool import LOCAL, Resources
-from autoimb.search.search import TRIAL_SHARE
-from autoimb.space.resampling.component import NEIGHBOURS
 from reports.benchmarks.engines.clusters import ENVIRONMENT, cluster
-from tests.runtime.test_pool import WIDTHS, gather, strategies, work
+from tests.runtime.test_pool import WIDTHS, die, gather, obey, strategies, work
 from tests.search.test_schedule import searched, told
 from tests.support import studies, tables
 from tests.support.reference_pages import ROOT
@@ -77,24 +71,8 @@ def pids(client):
 
 def by_network(task, trial):
     """Die, score the strategy, or work until the deadline, by the width of the network."""
-    deeds = dict(zip(WIDTHS, (die, studies.evaluate, work_on)))
+    deeds = dict(zip(WIDTHS, (die, studies.evaluate, obey)))
     return deeds[trial.strategy.network.values["width"]](task, trial)
-
-
-def die(task, trial):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def work_on(task, trial):
-    while True:
-        trial.deadline.check()
-        time.sleep(0.05)
-
-
-def busy(task, trial):
-    """Leave the encoder of the first fold, and say which process has it."""
-    task.parts.encoder(0)
-    return Failed(str(os.getpid()))
 
 
 # --- what a search gives --------------------------------------------------------------------------
@@ -188,19 +166,6 @@ def test_a_trial_that_kills_its_workers_has_failed(client, runner):
     client.wait_for_workers(2, timeout=60)
 
 
-@pytest.mark.parametrize("seconds", [15.0, 60.0, 300.0, 3600.0])
-def test_a_step_without_a_look_at_the_clock_is_infeasible_beyond_the_trials_limit(seconds):
-    limit = TRIAL_SHARE * seconds
-    planned = replace(studies.material().profile, operations=trial_operations(seconds))
-    most = max(rows for rows in range(1_000, 10**6, 1_000) if _feasible(planned, rows))
-    pairs = 3.0 * most**2 * (20.0 + 0.6 * min(planned.n_numbers + 4 * planned.n_categories, 32))
-    assert 0.1 * limit < pairs / DEFAULT_POLICY.training.operations_per_second < limit
-
-
-def _feasible(profile, rows):
-    return NEIGHBOURS(replace(profile, n_rows=rows)) is None
-
-
 def test_the_table_is_scattered_once(client, monkeypatch):
     scattered = []
     original = client.scatter
@@ -210,28 +175,6 @@ def test_the_table_is_scattered_once(client, monkeypatch):
     result = studies.study(backend=Dask(client), n_jobs=2, n_trials=6)
     assert len(result.records) == 6
     assert scattered == [{"broadcast": True, "hash": False}]
-
-
-def test_encoders_that_the_driver_has_are_not_sent_again(client, monkeypatch):
-    runner = started_runner(client, busy, n_jobs=1)
-    received, add_encoders = [], runner._task.parts.add_encoders
-    monkeypatch.setattr(
-        runner._task.parts,
-        "add_encoders",
-        lambda encoders: add_encoders(encoders) or received.append(list(encoders)),
-    )
-    for number, strategy in enumerate(strategies(2)):
-        runner.submit(number, Trial(strategy, FOREVER))
-        gather(runner, 1, within=120.0)
-    runner.close()
-    assert received == [[0], []]
-
-
-def test_what_asks_for_the_cluster(client):
-    with backend_for("local") as backend:
-        assert backend is LOCAL
-    with client.as_current(), backend_for("dask") as backend:
-        assert isinstance(backend, Dask)
 
 
 def test_n_jobs_counts_the_workers_of_the_cluster(client):

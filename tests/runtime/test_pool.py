@@ -160,11 +160,6 @@ def look(task, trial):
     return Failed(" ".join(facts))
 
 
-def inherit(task, trial):
-    """Tell whether the code of training was there before the worker was."""
-    return Failed(str("autoimb.runtime.compiled" in sys.modules))
-
-
 # --- the tests ---------------------------------------------------------------------------------
 
 
@@ -284,12 +279,6 @@ def test_a_worker_is_as_it_should_be(pooled, tmp_path):
     runner.close()
     assert list((tmp_path / "c").iterdir()) == []
     assert not Path(f"/proc/{pid}").exists()
-
-
-@linux
-def test_workers_inherit_compiled_code(pooled):
-    runner = pooled(inherit, 1)
-    assert outcome_of(runner).reason == "True"
 
 
 def test_a_table_without_numbers_or_categories(pooled):

@@ -142,11 +142,6 @@ def test_an_unknown_option_is_named_with_the_choices(component):
     assert all(name in message for name in COMPONENTS[component].names)
 
 
-def test_a_component_without_options_is_refused():
-    with pytest.raises(OptionError, match="loss is an empty list"):
-        restricted_components({"loss": []})
-
-
 @pytest.mark.parametrize(
     ("components", "networks"),
     [

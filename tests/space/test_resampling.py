@@ -186,14 +186,6 @@ def test_strength_is_the_geometric_scale(kind, strength):
             np.testing.assert_array_equal(RESAMPLING[name].sizes(counts, strength), sizes)
 
 
-def test_strength_zero_changes_nothing_and_one_balances():
-    counts = np.array([1000, 130, 7])
-    for sizes in (over_counts, under_counts):
-        np.testing.assert_array_equal(sizes(counts, 0.0), counts)
-    np.testing.assert_array_equal(over_counts(counts, 1.0), [1000] * 3)
-    np.testing.assert_array_equal(under_counts(counts, 1.0), [7] * 3)
-
-
 @pytest.mark.parametrize("name", ["tomek_links", "smote_enn", "smote_tomek"])
 def test_cleaning_drops_its_share_of_the_flagged_rows(name):
     part = part_of("multiclass")

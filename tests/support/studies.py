@@ -17,7 +17,6 @@ import numpy as np
 
 from autoimb.assessment.calibration import Calibrator
 from autoimb.assessment.judge import Judge
-from autoimb.assessment.metrics import get_metric
 from autoimb.assessment.uncertainty import Score
 from autoimb.budget import Deadline
 from autoimb.data.dataset import Dataset
@@ -41,7 +40,7 @@ from autoimb.space.draw import Space
 from autoimb.space.strategy import Strategy
 from autoimb.training.plan import Plan
 from tests.support.pipelines import table
-from tests.support.tables import dataset_of, tiny_spec
+from tests.support.tables import dataset_of, judge_of, tiny_spec
 
 FINGERPRINT = "0123456789abcdef"
 
@@ -69,17 +68,6 @@ def material(n_rows: int = 120, *, policy: SearchPolicy = DEFAULT_POLICY) -> Mat
         plan=plan,
         judge=judge_of(dataset, plan),
         profile=profile(frame, schema, target),
-    )
-
-
-def judge_of(dataset: Dataset, plan: Plan) -> Judge:
-    """Return the judge of the rows that a plan scores."""
-    folds = plan.folds
-    return Judge(
-        metric=get_metric("average_precision", n_classes=2, positive=dataset.positive),
-        y=dataset.y[folds.scored],
-        group=folds.group[folds.scored],
-        weight=folds.scored_weight(dataset.weight),
     )
 
 

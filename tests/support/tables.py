@@ -45,6 +45,12 @@ ONE_TRIAL: dict[str, Any] = {
     "partners": None,
     "random_state": 0,
 }  # parameters of the smallest search
+PLAINEST = {
+    "resampling": "none",
+    "class_weight": "none",
+    "loss": "cross_entropy",
+    "ensemble": "single",
+}  # its options, where nothing else is tested
 OPTION_IDS = [f"{component.name}-{option.name}" for component, option in OPTIONS]
 
 
