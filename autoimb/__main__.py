@@ -1,4 +1,4 @@
-"""Run the command line by ``python -m autoimb``."""
+"""Entry point of ``python -m autoimb``, which runs the command line."""
 
 import sys
 

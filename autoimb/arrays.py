@@ -1,4 +1,4 @@
-"""Descriptions of arrays in files, by which untrusted arrays are checked."""
+"""Descriptions of the arrays in files, by which arrays of unknown origin are checked."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ Names = str | Sequence[str] | None
 
 
 class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # untyped bases
-    """Find the best strategy for an imbalanced table and fit it.
+    """Classifier that finds the best strategy for an imbalanced table and fits it.
 
     A strategy is a resampling method, class weights, a loss, an ensemble and a neural network: one
     search space, searched by out-of-fold score.

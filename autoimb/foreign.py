@@ -1,4 +1,4 @@
-"""Uses of private interfaces of other packages.
+"""Private interfaces of other packages, which are used in this module only.
 
 All code that a new release of another package may break is in this module, behind documented
 functions. It imports no large package, so that the workers' server can start while the program

@@ -95,9 +95,9 @@ class Training:
 class Sizes:
     """Numbers of rows, columns and classes."""
 
-    # With fewer rows of the rarer classes (`minority_count`) the scores of many strategies, of many
-    # columns and of weights depend mostly on chance: partners then have half of a blend
-    # (reports/design/validation-folds.md).
+    # With fewer rows of the rarer classes (`minority_count`), blend weights and the ranks of many
+    # columns depend mostly on chance: partners then have half of a blend (reports/design/blend.md),
+    # and networks read fewer columns (reports/design/encoding.md).
     few_rare_rows: int = 100
     # Rows that a study keeps, however short its time (reports/design/planning-and-budgets.md).
     min_training_rows: int = 20_000

@@ -144,10 +144,13 @@ class _Problem:
             gradient, hessian = self.derivatives(theta)
             step = np.zeros_like(theta)
             step[free] = np.linalg.solve(hessian[np.ix_(free, free)], -gradient[free])
+            # With the Hessian H, this is gᵀ H⁻¹ g: twice the decrease that a whole step promises.
             decrease = -float(gradient @ step)
             if decrease <= 1e-10:
                 break
             size = 1.0
+            # A step is halved until the loss falls by a part of what the gradient promises (Armijo,
+            # 1966), so that Newton's method converges from any start.
             while (new := self.loss(theta + size * step)) > loss - 1e-4 * size * decrease:
                 size /= 2
                 if size < 1e-8:  # only rounding errors keep the loss from falling
@@ -360,6 +363,8 @@ def correct_prior(logp: ArrayLike, log_ratio: ArrayLike) -> Floats:
     ndarray of float64, shape (..., C)
         Normalised log-probabilities.
     """
+    # Bayes' rule: the posterior under the real prior is proportional to that of training times real
+    # prior / effective prior.
     logits = np.asarray(logp, dtype=np.float64) - np.asarray(log_ratio, dtype=np.float64)
     # (..., C) -> (C, ...): sums over a last axis of length two would dominate the prediction time.
     leading = np.ascontiguousarray(np.moveaxis(logits, -1, 0))

@@ -84,6 +84,7 @@ class DecisionRule(Struct, frozen=True, forbid_unknown_fields=True):
         if self.kind == "offsets":
             values = log_proba(proba) + np.asarray(self.offsets)
         elif self.costs is not None:
+            # The expected cost of a label is the sum over true classes of probability times cost.
             values = -(np.asarray(proba, dtype=np.float64) @ np.asarray(self.costs))
         else:
             values = proba
@@ -285,6 +286,8 @@ def _counts(
     def by_label(mass: Floats) -> Floats:
         """Sum a mass of the rows (n,) by cut and label, (cuts, C)."""
         cell, size = first * n_classes + alternative, (n_cuts + 1) * n_classes
+        # A row has its alternative label before its first cut, and the class from there on. The
+        # running sums over the cuts are therefore the mass that has moved to the class.
         tally = np.bincount(cell, mass, size).reshape(n_cuts + 1, n_classes)
         moved = tally.cumsum(axis=0)[:-1]  # from the alternative labels to the class
         sums: Floats = np.maximum(tally.sum(axis=0) - moved, 0.0)
@@ -415,6 +418,8 @@ def threshold_for(expression: str | float, counts: ThresholdCounts, positive: in
             "The threshold must be a number between 0 and 1, 'recall>=X' or 'precision>=X' with "
             f"X in (0, 1]. Got {expression!r}."
         )
+    # A row is positive where its log-odds plus the offset are at least 0, so the offset is minus
+    # the log-odds of the threshold.
     offset = float(np.log1p(-threshold) - np.log(threshold)) + _TIE
     return _on_positive(offset, positive, f"threshold {threshold:g}")
 

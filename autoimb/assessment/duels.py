@@ -1,4 +1,4 @@
-"""Matched duels: a network with and without an imbalance method, on the same folds.
+"""Statistics of matched duels: one network with and without an imbalance method.
 
 The folds of a cross-validation share most of their training rows, so the mean of their differences
 varies by more than that of independent differences: the variance of the mean is

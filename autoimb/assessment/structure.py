@@ -105,6 +105,8 @@ class Structure:
         level = 1 - NormalDist().cdf(errors)
         ranked = sorted(self.compared, key=lambda difference: -difference.errors)
         for number, difference in enumerate(ranked):
+            # The clearest of m differences is tested at level / m, the next at level / (m - 1), and
+            # so on until one fails.
             limit = NormalDist().inv_cdf(1 - level / (len(ranked) - number))
             if difference.errors <= limit:
                 return tuple(ranked[:number])
@@ -286,6 +288,8 @@ def _sampled(key: Ints, y: Ints, max_rows: int, random: np.random.Generator) -> 
         return np.arange(n_rows), np.ones(n_rows)
     frequent = y == np.bincount(y).argmax()
     min_share = min(1.0, _ENOUGH_ROWS_PER_VALUE * n_values / n_rows)
+    # `within` is the share of the most frequent class that fits beside all other rows, and `share`
+    # the share of the values that fits after this thinning.
     within = float(np.clip((max_rows - (~frequent).sum()) / frequent.sum(), min_share, 1.0))
     share = min(1.0, max_rows / ((~frequent).sum() + within * frequent.sum()))
     drawn = (random.random(n_values) < share)[key] & (~frequent | (random.random(n_rows) < within))
@@ -316,6 +320,7 @@ def _correlations(x: Floats, y: Ints) -> Floats:
     """Return the largest absolute correlation of each column with a class, (p,)."""
     missing = np.isnan(x)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        # Missing cells become 0 once the mean is subtracted, so that they contribute nothing.
         mean = np.where(missing, 0.0, x).sum(axis=0) / np.maximum((~missing).sum(axis=0), 1)
         centred = np.where(missing, 0.0, x - mean)
         hits = np.eye(int(y.max()) + 1)[y]
@@ -340,6 +345,8 @@ def _out_of_fold(
     for fold in range(_FOLDS):
         train = part != fold
         inputs = x if key is None else np.column_stack([x, _rates(key, y, train, random)])
+        # Without early stopping, which would set rows aside, both kinds of folds train the same
+        # number of trees on the same number of rows.
         model = HistGradientBoostingClassifier(
             learning_rate=0.2,
             max_iter=iterations,

@@ -127,6 +127,8 @@ def digits_of(error: float | None) -> int:
     """Return the decimals of a printed score: two digits of its error, and at least three."""
     if error is None or not 0 < error < math.inf:
         return 3
+    # The first digit of an error e is at decimal ceil(-log10(e)), and one more is printed: 0.0123
+    # has its first digit at the second decimal, so that three decimals are printed.
     return min(max(math.ceil(-math.log10(error)) + 1, 3), 6)
 
 
@@ -169,6 +171,8 @@ def errors_needed(tried: int) -> float:
     A single candidate must lead by one standard error. With more of them the threshold is higher,
     so that the chance of a false lead stays the same.
     """
+    # Each candidate may lead falsely with a probability of level / tried, so that any of them does
+    # with a probability of at most the level.
     level = 1 - NormalDist().cdf(1.0)  # probability that a candidate without a gain leads by more
     return NormalDist().inv_cdf(1 - level / max(tried, 1))
 
@@ -176,6 +180,8 @@ def errors_needed(tried: int) -> float:
 def wilson(share: Floats, count: Floats) -> tuple[Floats, Floats]:
     """Return the ends of the 95 % intervals of shares (n,) of `count` rows (n,) (Wilson, 1927)."""
     z = 1.96
+    # The interval holds all rates p with |share - p| <= z √(p (1 - p) / count). Its ends are the
+    # roots of this quadratic equation, so that it is not empty at shares of 0 and 1.
     widened = 1 + z**2 / count
     centre = (share + z**2 / (2 * count)) / widened
     half = z * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2)) / widened

@@ -1,4 +1,4 @@
-"""Commands that read: a RUN folder, the search space, the checks."""
+"""Commands without a table: status, report, export, options and checks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables read, predicted and written piece by piece, so that memory is bounded."""
+"""Piecewise reading, prediction and writing of tables, so that memory is bounded."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _is_guessed(level: str) -> bool:
-    """Whether pandas reads the level as a bool or a number, and that has the same text."""
+    """Return whether pandas reads the level as a bool or number that has the same text."""
     number = _number(level)
     return level in ("True", "False") or (number is not None and text_of(number) == level)
 

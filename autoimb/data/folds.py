@@ -73,6 +73,7 @@ def choosing_folds(folds: Sequence[Fold]) -> list[tuple[int, ...]]:
 def _choosers(number: int, n_folds: int, choosers: tuple[int, ...] | None) -> tuple[int, ...]:
     if choosers is not None:
         return choosers
+    # The rows of the fold itself may not choose, as they are scored at the chosen checkpoint.
     return tuple(chooser for chooser in range(n_folds) if chooser != number)
 
 
@@ -153,6 +154,8 @@ class FoldPlan:
 
     def scoring(self, rows: Rows, scale: NDArray[np.float64]) -> FoldPlan:
         """Return the plan with fewer scored rows, each of which represents `scale` rows."""
+        # Only scoring changes: a row that is no longer scored still trains in the other folds. Rows
+        # that remain scored represent those that were left out, in all sums over scored rows.
         group = np.full_like(self.group, -1)
         group[rows] = self.group[rows]
         multiplicity = np.ones(len(group))
@@ -302,6 +305,7 @@ def duel_folds(
     max_folds = min(max_folds, groups_of_a_class(y[rows], row_groups))
     if max_folds < _MIN_DUEL_FOLDS:
         return None
+    # Folds of the user stay, since random ones could mix rows that they separate.
     if folds.predefined and len(folds.folds) > 1:
         return folds
     n_folds = min(policy.comparisons.folds, max_folds)
@@ -315,6 +319,8 @@ def _is_whole_number(cv: object) -> bool:
 
 
 def _count_folds(y: NDArray[np.int64], policy: SearchPolicy) -> int:
+    # Three folds save time on large tables. Where the rarer classes have few rows, five folds are
+    # kept, each of which trains on more of these rows.
     counts = np.bincount(y)
     enough = minority_count(counts[counts > 0]) >= _RARE_ROWS_FOR_THREE_FOLDS
     many = len(y) >= policy.folds.rows_for_three_folds and enough
@@ -355,6 +361,8 @@ def _plan(splits: list[tuple[Rows, Rows]], n_rows: int) -> FoldPlan:
     group = np.full(n_rows, -1, dtype=np.int64)
     no_rows = np.empty(0, dtype=np.int64)
     for number, (_, test) in enumerate(splits):
+        # A row in two test sets would have two out-of-fold predictions, and all that follows has
+        # one for each row.
         twice = test[group[test] >= 0]
         if len(twice):
             raise OptionError(
@@ -522,12 +530,15 @@ def deal_groups(
         Part of each row, from 0.
     """
     _, group = np.unique(cluster, return_inverse=True)
+    # Shares, in place of counts, let a rare class weigh as much as a frequent one.
     class_shares = np.zeros((group.max() + 1, y.max() + 1))  # of each class's rows, by group
     np.add.at(class_shares, (group, y), 1.0 / np.bincount(y)[y])
     # The stable sort keeps the random order of groups with equal shares.
     order = random.permutation(len(class_shares))
     part, load = np.empty(len(class_shares), dtype=np.int64), np.zeros((len(shares), y.max() + 1))
     for number in order[np.argsort(-class_shares[order].sum(axis=1), kind="stable")]:
+        # The product sums the loads of a part over the classes, by how much of each the group has.
+        # A load is relative to the part's share, so that a larger part is filled as evenly.
         part[number] = (load @ class_shares[number]).argmin()
         load[part[number]] += class_shares[number] / shares[part[number]]
     return np.asarray(part[group])

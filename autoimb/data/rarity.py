@@ -1,4 +1,4 @@
-"""Number of rows that carry evidence of the rare classes."""
+"""Count of the rows that carry evidence of the rare classes."""
 
 from __future__ import annotations
 

@@ -130,6 +130,7 @@ def read(
         frames = list(_taken(source, target, weight, texts=texts, drawn=drawn))
         table = read_table(_joined(frames, source.names))
         rows = np.concatenate([frame.index.to_numpy(np.int64) for frame in frames])
+        # If all rows fitted, they are the table, and no weights have to make up for missing rows.
         if len(table) == sum(counts.values()):
             counts = None
     frame, y = split_target(table, target)
@@ -189,6 +190,7 @@ def _draw(counts: Mapping[str, int], max_rows: int, random_state: int) -> dict[s
     numbers = sizes if sizes.sum() <= max_rows else allotted(sizes, max_rows)
     drawn = {}
     for index, (label, size, number) in enumerate(zip(labels, sizes, numbers)):
+        # Each class has a stream of its own, so that its rows do not depend on the draws before.
         random = stream(Purpose.DRAWN_ROWS, random_state, index=index)
         # A shuffled draw of more than a 50th of a class would allocate an array of all its rows.
         drawn[label] = np.sort(random.choice(size, number, replace=False, shuffle=False))

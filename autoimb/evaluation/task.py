@@ -1,4 +1,4 @@
-"""What is evaluated: the rows, folds and judge of a search, and its trials."""
+"""Inputs of an evaluation: the task (rows, folds and judge of a search) and the trial."""
 
 from __future__ import annotations
 

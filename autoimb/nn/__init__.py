@@ -1,1 +1,1 @@
-"""Packed layers: every parameter carries a leading member axis."""
+"""Networks in packs: every parameter has a leading axis of members, which train together."""

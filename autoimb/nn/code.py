@@ -1,4 +1,4 @@
-"""Compiled code for training on a CPU, loaded where a network is built to be trained."""
+"""Loader of the compiled training steps; torch trains networks without them."""
 
 from __future__ import annotations
 

@@ -106,6 +106,8 @@ _EXPONENT_BIAS, _MANTISSA_BITS = np.int32(127), np.int32(23)
 @_inlined
 def _exp(x: np.float32) -> np.float32:
     """Return exp(x) for x clipped to [-87, 88]; NaN stays NaN."""
+    # exp(x) = 2^e exp(r), where e is x / log(2) to the nearest whole number and |r| <= log(2) / 2.
+    # log(2) is subtracted in two parts, as a single float has too few digits of it.
     x = _HIGHEST if x > _HIGHEST else x
     x = _LOWEST if x < _LOWEST else x
     exponent: np.float32 = np.rint(x * _LOG2E)
@@ -120,6 +122,7 @@ def _exp(x: np.float32) -> np.float32:
 @_inlined
 def _cosine(turns: np.float32) -> np.float32:
     """Return cos(2π turns)."""
+    # With t the distance to the nearest whole turn, cos(2π t) = sin(2π (1/4 - |t|)).
     nearest: np.float32 = np.rint(turns)
     u = _QUARTER - abs(turns - nearest)
     s = u * u
@@ -150,6 +153,7 @@ def _derive(gradient: Array, z: Array, activation: int) -> None:
             gradient[i] = gradient[i] if z[i] > _ZERO else _ZERO
     elif activation == _SILU:
         for i in range(len(z)):
+            # With s = sigmoid(z), the derivative of z s is s (1 + z (1 - s)).
             share = _ONE / (_ONE + _exp(-z[i]))
             gradient[i] *= share * (_ONE + z[i] * (_ONE - share))
     elif activation == _SELU:
@@ -182,6 +186,8 @@ def dense(
     members, rows, width = z.shape
     size = rows * width
     for m in range(members):
+        # The weights of the k copies lie side by side, so one product serves all copies of a row;
+        # its B rows of k * O numbers are the B * k rows of z.
         np.dot(x[m], weight[m], z[m].reshape(x.shape[1], weight.shape[2]))
         for n in range(rows):
             for j in range(width):
@@ -250,6 +256,8 @@ def dense_backward(
         for n in range(rows):
             for j in range(width):
                 into_bias[m, 0, j] += g[n, j]
+        # Once g is multiplied by the gain, the gradient of x is g Wᵀ and that of W is xᵀ g. The
+        # latter is written last, as it may overwrite the weight.
         if gain != _ONE:
             for i in range(size):
                 flat[i] *= gain
@@ -283,6 +291,8 @@ def scale_weights_backward(
         for i in range(inputs):
             for k in range(scale.shape[2]):
                 factor = gain[m, i, 0] if gain.size else _ONE
+                # Copy k is gain r_k W. Its gradient reaches W by the factor gain r_k, and r_k as
+                # gain times the product with the row of W.
                 product = factor * scale[m, i, k]
                 copy = gradient[m, i, k * width : (k + 1) * width]
                 total = _ZERO
@@ -315,6 +325,8 @@ def normalize(
             for j in range(width):
                 mean += x[m, n, j]
             mean /= np.float32(width)
+            # A second pass sums squares of differences: the mean square less the squared mean would
+            # lose most digits where the mean is large.
             variance = _ZERO
             for j in range(width):
                 variance += (x[m, n, j] - mean) * (x[m, n, j] - mean)
@@ -403,6 +415,8 @@ def heads_backward(
                     g *= gain
                     for j in range(width):
                         into_weight[m, k, c, j] += g * row[j]
+                    # The first class writes and the others add, so no pass is needed that fills
+                    # with zeros.
                     if c == 0:
                         for j in range(width):
                             into_row[j] = g * weight[m, k, c, j]
@@ -478,6 +492,8 @@ def waves(
     """
     members, numbers, many, dim = weight.shape
     rows = inputs.shape[1]
+    # The vectors have d = 3 numbers, which are written out below: so the loop over the rows is the
+    # innermost one and is vectorized.
     # A number's rows side by side, as the vectors of a loop.
     x, sums = np.empty(rows, np.float32), np.empty((dim, rows), np.float32)
     for m in range(members):
@@ -567,6 +583,7 @@ def cross_entropy(logits: Array, truth: Array, weight: Array, out: Array) -> Non
             for n in range(rows):
                 highest[n] = z[0, n]
                 total[n] = _ZERO
+            # The highest logit of a row is subtracted from all, so that no exponential overflows.
             for c in range(1, classes):
                 for n in range(rows):
                     highest[n] = max(highest[n], z[c, n])
@@ -599,6 +616,8 @@ def adamw(
     bounds (S, 2): first and last of the values, settings (S, 2): factor of the rate and decay;
     ``unbiased_mean`` and ``unbiased_square`` are 1 - beta^t, which correct the running means.
     """
+    # AdamW (Loshchilov & Hutter, 2019): w ← (1 - rate * decay) w - rate * m̂ / (√v̂ + ε). The means
+    # without their initial bias are m̂ = m / (1 - β1^t) and v̂ = v / (1 - β2^t).
     steep = _ONE / np.sqrt(unbiased_square)
     for s in range(len(bounds)):
         segment_rate = rate * settings[s, 0]

@@ -1,1 +1,1 @@
-"""Partners of the networks in a blend: boosted trees, fitted by scikit-learn and kept as arrays."""
+"""Tree models that join networks in a blend, fitted by scikit-learn and kept as arrays."""

@@ -170,6 +170,8 @@ class FittedTrees(BriefRepr):
     def posterior(self, scores: Floats) -> Floats:
         """Return probabilities under the real prior, (n, C), from scores (n, C)."""
         if self.bagged:
+            # A forest stores the probabilities of all classes but one, which has what they leave of
+            # 1; its baseline is the only one above 0.
             proba, rest = scores.copy(), int(np.argmax(self.baseline))
             proba[:, rest] = 1.0 + scores[:, rest] - scores.sum(axis=1)
             scores = np.log(np.maximum(proba, _MIN_PROBA))
@@ -206,6 +208,8 @@ class FittedTrees(BriefRepr):
         reader = Reader.from_arrays(arrays, numbers)
         nodes = Nodes(*(arrays[name] for name in Nodes._fields))
         baseline, log_prior = arrays["baseline"], arrays["log_prior"]
+        # Arrays of a file may contradict each other, so they are compared before they serve as
+        # indices.
         n_splits, ends = int((nodes.column >= 0).sum()), nodes.ends
         n_nodes = ends[-1] + 1 if len(ends) else 0
         if (len(nodes.column), len(nodes.threshold), len(nodes.answer), len(nodes.output)) != (
@@ -263,6 +267,9 @@ class _Walk:
             row = active % n_rows
             while len(active):
                 for _ in range(_PASSES):
+                    # The second child follows the first, so the outcome of the comparison is added
+                    # to the number of the first; at a leaf, whose threshold is infinite, nothing is
+                    # added.
                     value = values.take(self.feature.take(node) * n_rows + row)
                     node = self.child.take(node) + ~(value <= self.threshold.take(node))
                 reached[active] = node

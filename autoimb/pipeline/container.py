@@ -180,6 +180,8 @@ def _check_limits(name: str, content: bytes) -> None:
     """Refuse content that is larger than any pipeline, or takes far more memory than its bytes."""
     _check_limit(f"bytes of {name}", len(content), _MAX_BYTES[name])
     if name == _MANIFEST:
+        # In JSON each value but the outermost follows one of these characters, so their number
+        # bounds that of the values before anything is parsed.
         _check_limit("values", sum(map(content.count, (b",", b":", b"[", b"{"))), _MAX_VALUES)
     else:
         header = int.from_bytes(content[:8], "little")

@@ -46,7 +46,7 @@ def cross_validate_references(
 ) -> tuple[dict[str, Floats], dict[str, str]]:
     """Cross-validate the references, cheapest first, as long as time permits.
 
-    Sees: the study's rows, fold by fold of its first repeat.
+    Sees: the study's rows, fold by fold.
 
     Parameters
     ----------

@@ -1,1 +1,1 @@
-"""The RUN folder: what a search leaves behind, and goes on from."""
+"""The RUN folder, which keeps the trials and results of a search, also to resume it."""

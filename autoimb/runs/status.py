@@ -1,4 +1,4 @@
-"""How far a search in a RUN folder is, as another process sees it."""
+"""Progress of a search in a RUN folder, as another process sees it."""
 
 from __future__ import annotations
 

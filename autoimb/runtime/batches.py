@@ -1,4 +1,4 @@
-"""Trials in batches, so that the speed of workers does not influence the search."""
+"""The synchronous schedule: batches of trials, so that speed does not influence a search."""
 
 from __future__ import annotations
 

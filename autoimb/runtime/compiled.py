@@ -1,4 +1,4 @@
-"""Compilation of the training steps, which starts when this module is imported.
+"""Early compilation of the training steps, which importing this module starts.
 
 The server from which workers are forked imports this module while the program reads the table and
 plans the search; workers then inherit the compiled code.

@@ -1,4 +1,4 @@
-"""File of a study's task and code, which all worker processes of a machine map into memory."""
+"""File of the task and code of a study, which all workers of a machine map into memory."""
 
 from __future__ import annotations
 

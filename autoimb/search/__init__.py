@@ -1,1 +1,1 @@
-"""One Optuna study: ask, evaluate, tell, within a deadline."""
+"""The search, from the request of the user to the result, within a deadline."""

@@ -1,4 +1,4 @@
-"""Results of the matched duels of a study."""
+"""Results of matched duels by imbalance method, from the duel trials of a study."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a study tries next: a function of its history, its task and the time that is left."""
+"""Choice of the next trial: a function of the history, the task and the time that is left."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Optuna's sampler sees of a study, and the values that it draws."""
+"""Optuna's sampler: the trials that it is shown, and the values that it draws."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Test rows, which are used for the test score in the last line of the report only."""
+"""The untouched test, whose rows only the last line of the report uses."""
 
 from __future__ import annotations
 

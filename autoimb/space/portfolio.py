@@ -1,10 +1,9 @@
-"""The first trials of a study, which are controls, and the trials of its matched duels.
+"""Planned trials of a study: the learned list of first networks, and the matched duels.
 
-A duel adds one method of a space to a control.
-
-The policy defines the trials. The first network is fast, so that a result is available soon; the
-others were selected on public tables by ``reports/benchmarks/portfolio``, such that the first n of
-them have minimal regret for every n.
+A control has no imbalance method; a duel adds one method of the space to a control. The policy
+lists the first networks, which are controls. The first one is fast, so that a result is available
+soon. The others were selected on public tables by ``reports/benchmarks/portfolio``, such that the
+first n of them have minimal regret for every n.
 """
 
 from __future__ import annotations

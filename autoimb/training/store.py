@@ -1,4 +1,4 @@
-"""Cache of values that a study computes once for all of its processes."""
+"""Cache of encoded folds and other values that a study computes once for all processes."""
 
 from __future__ import annotations
 
