@@ -69,7 +69,8 @@ class Metric:
     foreign : bool
         Whether it is a scorer or a user's function, which takes one sample of rows at a time.
     weighs : bool
-        Whether the metric uses row weights.
+        Whether a row of weight 2 counts as two rows. Otherwise samples consist of whole rows: a
+        scorer may ignore weights, and a user's function may use them in another way.
     """
 
     name: str
@@ -138,7 +139,7 @@ class Metric:
         weight : ndarray of float64, shape (n,)
             Row weights.
         counts : ndarray of float64, shape (B, n)
-            Multiplicity of each row in each sample: whole numbers if the metric takes no weights,
+            Multiplicity of each row in each sample: whole numbers unless the metric `weighs`,
             otherwise any number from 0.
 
         Returns
@@ -383,16 +384,16 @@ def _of_function(function: Any, labels: NDArray[Any], positive: int) -> Metric:
             f"The metric must be a name or a callable. Got {function!r}. "
             f"Names: {', '.join(METRICS)}."
         )
-    weighs = takes_weight(function)
+    weighted = takes_weight(function)
     return Metric(
         str(getattr(function, "__name__", type(function).__name__)),
         "probability",
         len(labels),
         positive,
         worst=_UNBOUNDED_WORST,
-        rows=partial(call_function, function=function, classes=labels, weighted=weighs),
+        rows=partial(call_function, function=function, classes=labels, weighted=weighted),
         foreign=True,
-        weighs=weighs,
+        weighs=False,
     )
 
 

@@ -194,7 +194,7 @@ def _subsampled(
 ) -> tuple[Ints, Floats, Judge]:
     """Draw as many rows as the work allows, with as many of the rarer classes as possible.
 
-    All rows are used where the metric does not accept weights.
+    All rows are used where the metric is not known to count a row by its weight.
 
     Returns
     -------

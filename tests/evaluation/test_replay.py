@@ -108,16 +108,22 @@ def test_many_classes_have_an_interval():
     assert found.low < found.value < found.high
 
 
-def test_a_function_that_takes_no_weights_is_asked_of_all_rows():
-    """Rows that stand for others would be common as they are."""
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_users_function_is_asked_of_all_rows(weighted):
+    """Rows that stand for others would be common as they are, and weights may be amounts."""
     seen = []
 
     def rare(y, proba):
         seen.append((len(y), float(np.mean(y == 1))))
         return float(np.mean(proba[y == 1, 1]))
 
+    def rare_with_weights(y, proba, sample_weight):
+        assert sample_weight is None or (sample_weight == 1).all()
+        return rare(y, proba)
+
     y, logits = _drawn(np.random.default_rng(0), 3_000, 0.02, 3, 1.0)
-    judge = Judge(get_metric(rare, n_classes=2, positive=1), y, stratified_groups(y, 5))
+    metric = get_metric(rare_with_weights if weighted else rare, n_classes=2, positive=1)
+    judge = Judge(metric, y, stratified_groups(y, 5))
     singles = [(_proba(logit), (logit > 0).astype(np.int64)) for logit in logits]
     _replayed(judge.until(Deadline.after(-1)), singles)
     assert {n for n, _ in seen} == {3_000, 600}  # all together, and fold by fold, which chose
