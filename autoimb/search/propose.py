@@ -12,11 +12,11 @@ from typing import Any
 from optuna.distributions import BaseDistribution
 
 from autoimb.data.profile import Profile
+from autoimb.evaluation.limits import networks_within
 from autoimb.evaluation.task import Task
 from autoimb.policy import SearchPolicy
 from autoimb.runs.record import APART, RAN, TrialRecord
 from autoimb.search.history import KILLED, TrialHistory
-from autoimb.search.limiting import networks_within
 from autoimb.search.sampler import ask
 from autoimb.space.draw import Space, draw, infeasible
 from autoimb.space.partner import PARTNER, Bagged

@@ -18,7 +18,7 @@ from autoimb.assessment.checks import Finding
 from autoimb.assessment.verdict import Verdict, verdict
 from autoimb.budget import Budget
 from autoimb.errors import RunError
-from autoimb.evaluation.limits import timed
+from autoimb.evaluation.limits import check_limits, timed
 from autoimb.evaluation.trial import evaluate
 from autoimb.pipeline.artifact import artifact_bytes
 from autoimb.pipeline.fitted import FittedPipeline
@@ -29,7 +29,6 @@ from autoimb.runtime.pool import LOCAL, Backend
 from autoimb.runtime.progress import Event, Progress
 from autoimb.runtime.worker import one_thread
 from autoimb.search.duels import fought
-from autoimb.search.limiting import check_limits
 from autoimb.search.prepare import Preparation, check_table
 from autoimb.search.select import Selection, select
 from autoimb.search.study import StudyResult, StudySettings, run_study
