@@ -112,7 +112,7 @@ def plan_duels(study: Task) -> Task | None:
         duel_dataset,
         fold_plan,
         random_state=seed,
-        operations=plan.effort.operations,
+        operations=plan.operations,
         class_costs=plan.class_costs,
         costs_in_probabilities=plan.costs_in_probabilities,
         policy=policy,

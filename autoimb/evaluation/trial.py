@@ -202,7 +202,7 @@ def _measure(metric: Metric, plan: Plan) -> Measure:
     """
     chosen = metric
     named = partial(get_metric, n_classes=metric.n_classes, positive=metric.positive)
-    if minority_count(plan.effort.outline.class_counts) < plan.policy.training.rare_rows_for_metric:
+    if minority_count(plan.outline.class_counts) < plan.policy.training.rare_rows_for_metric:
         chosen = named("log_loss")
     elif metric.kind == "label":
         chosen = named("average_precision")

@@ -19,7 +19,7 @@ from autoimb.errors import InfeasibleError
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.randomness import Purpose, stream
 from autoimb.space.partner import Bagged, Trees
-from autoimb.training.plan import Effort, Outline, Plan
+from autoimb.training.plan import Outline, Plan
 
 __all__ = [
     "MAX_ITERATIONS",
@@ -38,8 +38,6 @@ __all__ = [
 _SEARCH_SHARE = 0.8
 # Width of the network for which the size of a study is planned.
 _PLANNED_WIDTH = 128
-# Multiple of a trial's planned work for a partner (reports/design/tree-models.md).
-_PARTNER_WORK = 1.0
 # Smallest number of boosting iterations of a partner.
 MIN_ITERATIONS = 100
 # Largest number of boosting iterations of a partner (reports/design/tree-models.md).
@@ -77,20 +75,10 @@ def make_plan(
     -------
     Plan
     """
-    rows = len(dataset.y)
-    max_checkpoints, patience = next(
-        (m, p) for below, m, p in policy.training.checkpoints_by_rows if rows < below
-    )
-    effort = Effort(
-        operations=operations,
-        most_checkpoints=max_checkpoints,
-        least_checkpoints=policy.training.min_checkpoints,
-        patience=patience,
-        outline=Outline.of(dataset),
-    )
     return Plan(
         folds=folds,
-        effort=effort,
+        outline=Outline.of(dataset),
+        operations=operations,
         seed=random_state,
         class_costs=class_costs,
         costs_in_probabilities=costs_in_probabilities,
@@ -238,7 +226,7 @@ def study_profile(profile: Profile, dataset: Dataset, plan: Plan) -> Profile:
         n_rows=len(dataset.y),
         class_counts=counts,
         minority_count=min(counts),
-        operations=plan.effort.operations,
+        operations=plan.operations,
     )
 
 
@@ -249,7 +237,6 @@ def tree_iterations(dataset: Dataset, plan: Plan, trees: Trees) -> int:
     ----------
     dataset : Dataset
     plan : Plan
-        Plan of the partner, whose work can be several times that of a trial.
     trees : Trees
 
     Returns
@@ -274,7 +261,6 @@ def forest_trees(dataset: Dataset, plan: Plan, bagged: Bagged) -> int:
     ----------
     dataset : Dataset
     plan : Plan
-        Plan of the partner, whose work can be several times that of a trial.
     bagged : Bagged
         Forest with its largest number of trees. For C classes each leaf has C - 1 answers, so the
         number is divided by C - 1.
@@ -311,9 +297,8 @@ def _grown(dataset: Dataset, plan: Plan) -> tuple[int, int]:
 
 
 def _partner_seconds(plan: Plan) -> float:
-    """Return the seconds that the work of a partner takes at the assumed speed."""
-    rate = plan.policy.training.operations_per_second
-    return _PARTNER_WORK * plan.effort.operations / rate
+    """Return the seconds that the planned work takes at the assumed speed."""
+    return plan.operations / plan.policy.training.operations_per_second
 
 
 def _fewer_columns(dataset: Dataset, share: float, policy: SearchPolicy) -> Dataset:

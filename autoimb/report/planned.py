@@ -12,11 +12,11 @@ from sklearn.base import BaseEstimator
 
 from autoimb.assessment.checks import Finding
 from autoimb.data.profile import Profile
+from autoimb.evaluation.limits import options_beyond
 from autoimb.evaluation.workload import input_bytes
 from autoimb.report.formats import count, percent, plain
 from autoimb.runtime.pool import LOCAL
 from autoimb.search.arguments import prepare_arguments
-from autoimb.search.limiting import options_beyond
 from autoimb.search.prepare import Preparation, check_table
 from autoimb.space.components import COMPONENTS
 from autoimb.training.plan import Plan

@@ -52,7 +52,7 @@ from autoimb.search.request import CHANGEABLE, Request
 from autoimb.search.untouched import TestRows, Untouched, held_out
 from autoimb.space.draw import Space
 
-__all__ = ["Preparation", "Table", "check_table", "plan", "prepare", "table_of"]
+__all__ = ["Preparation", "Table", "check_table", "prepare", "table_of"]
 
 # Numbers, and as many one-hot columns, that networks read in each fold with few rare rows
 # (reports/design/encoding.md).
@@ -227,8 +227,36 @@ class Preparation:
 
     @cached_property
     def task(self) -> Task:
-        """Rows, plan and judge of the trials."""
-        return plan(self)
+        """Rows, plan and judge of the trials, fewer rows where not all fit; no clock is read."""
+        request, policy, costs = self.request, self.policy, self.costs
+        dataset, folds, _ = self.study
+        # Where only ensembles are allowed, trials get more work, and there are fewer of them.
+        ensembles = sqrt(self.space.min_networks)
+        study_plan = make_plan(
+            dataset,
+            folds,
+            random_state=request.random_state,
+            operations=trial_operations(self.time_budget, policy) * ensembles,
+            class_costs=None if costs is None else costs.class_costs,
+            costs_in_probabilities=costs is None or costs.in_probabilities,
+            policy=policy,
+        )
+        expected = self.expected
+        judge = judge_of(
+            dataset,
+            folds,
+            self.metric,
+            costs=None if costs is None else costs.matrix,
+            rates=None if expected is None else expected.rates,
+        )
+        limits = Limits.of(
+            dataset,
+            study_plan,
+            seconds=request.max_predict_seconds,
+            megabytes=request.max_artifact_mb,
+        )
+        task = Task(dataset, study_plan, judge, limits)
+        return task if request.strategy is not None else replace(task, duels=plan_duels(task))
 
     @property
     def trial_profile(self) -> Profile:
@@ -403,39 +431,6 @@ def prepare(
         policy=policy,
         test=None if test is None else Untouched.of(test, schema, target.classes),
     )
-
-
-def plan(preparation: Preparation) -> Task:
-    """Plan a study, with fewer rows where not all of them fit; no clock is read."""
-    request, policy, costs = preparation.request, preparation.policy, preparation.costs
-    dataset, folds, _ = preparation.study
-    # Where only ensembles are allowed, trials get more work, and there are fewer of them.
-    ensembles = sqrt(preparation.space.min_networks)
-    study_plan = make_plan(
-        dataset,
-        folds,
-        random_state=request.random_state,
-        operations=trial_operations(preparation.time_budget, policy) * ensembles,
-        class_costs=None if costs is None else costs.class_costs,
-        costs_in_probabilities=costs is None or costs.in_probabilities,
-        policy=policy,
-    )
-    expected = preparation.expected
-    judge = judge_of(
-        dataset,
-        folds,
-        preparation.metric,
-        costs=None if costs is None else costs.matrix,
-        rates=None if expected is None else expected.rates,
-    )
-    limits = Limits.of(
-        dataset,
-        study_plan,
-        seconds=request.max_predict_seconds,
-        megabytes=request.max_artifact_mb,
-    )
-    task = Task(dataset, study_plan, judge, limits)
-    return task if request.strategy is not None else replace(task, duels=plan_duels(task))
 
 
 def _check_together(table: Table, request: Request) -> None:

@@ -12,11 +12,11 @@ from typing import Any
 from optuna.distributions import BaseDistribution
 
 from autoimb.data.profile import Profile
+from autoimb.evaluation.limits import networks_within
 from autoimb.evaluation.task import Task
 from autoimb.policy import SearchPolicy
 from autoimb.runs.record import APART, RAN, TrialRecord
 from autoimb.search.history import KILLED, TrialHistory
-from autoimb.search.limiting import networks_within
 from autoimb.search.sampler import ask
 from autoimb.space.draw import Space, draw, infeasible
 from autoimb.space.partner import PARTNER, Bagged
@@ -43,11 +43,11 @@ class Agenda:
     space : Space
     profile : Profile
         Profile of the rows of trials, which decides whether options are feasible.
-    seconds : float
-        Seconds of the whole search; infinite without a deadline.
     n_trials : int or None
-        Maximum number of strategies, those of a resumed search included.
+        Maximum number of strategies: those of a resumed search count; infeasible, repeated and
+        killed ones, partners and duels do not.
     n_workers : int
+        Number of concurrent trials.
     random_state : int
     partners : tuple of str
         Partners that are tried, in this order.
@@ -56,7 +56,6 @@ class Agenda:
     task: Task
     space: Space
     profile: Profile
-    seconds: float = math.inf
     n_trials: int | None = None
     n_workers: int = 1
     random_state: int = 0
@@ -168,7 +167,7 @@ def _next_planned(
 def _next_partner(history: TrialHistory, agenda: Agenda, *, left: float) -> Strategy | None:
     """Return the next partner whose turn has come."""
     settings = agenda.policy.suggestions
-    if min(left, agenda.seconds) < settings.min_partner_seconds:
+    if left < settings.min_partner_seconds:
         return None
     records = list(history.records.values())
     # With several workers the first partner starts together with the first networks.

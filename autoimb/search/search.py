@@ -18,7 +18,7 @@ from autoimb.assessment.checks import Finding
 from autoimb.assessment.verdict import Verdict, verdict
 from autoimb.budget import Budget
 from autoimb.errors import RunError
-from autoimb.evaluation.limits import timed
+from autoimb.evaluation.limits import check_limits, timed
 from autoimb.evaluation.trial import evaluate
 from autoimb.pipeline.artifact import artifact_bytes
 from autoimb.pipeline.fitted import FittedPipeline
@@ -29,8 +29,8 @@ from autoimb.runtime.pool import LOCAL, Backend
 from autoimb.runtime.progress import Event, Progress
 from autoimb.runtime.worker import one_thread
 from autoimb.search.duels import fought
-from autoimb.search.limiting import check_limits
 from autoimb.search.prepare import Preparation, check_table
+from autoimb.search.propose import Agenda
 from autoimb.search.select import Selection, select
 from autoimb.search.study import StudyResult, StudySettings, run_study
 from autoimb.version import __version__
@@ -204,15 +204,17 @@ def search(
     listeners = _Listeners(callbacks, findings)
     with Progress(budget, metric=preparation.metric.name, verbose=request.verbose) as progress:
         study = run_study(
-            task,
-            preparation.space,
-            profile=preparation.trial_profile,
-            settings=StudySettings(
+            Agenda(
+                task=task,
+                space=preparation.space,
+                profile=preparation.trial_profile,
                 n_trials=request.n_trials,
-                deadline=budget.search_deadline.sooner(reserved),
-                n_jobs=request.n_jobs,
+                n_workers=request.n_jobs,
                 random_state=request.random_state,
                 partners=request.partners,
+            ),
+            settings=StudySettings(
+                deadline=budget.search_deadline.sooner(reserved),
                 trial_limit=trial_limit,
                 memory=request.max_memory,
                 backend=Synchronous(backend) if request.synchronous else backend,

@@ -13,7 +13,7 @@ import optuna
 from autoimb.budget import Deadline
 from autoimb.errors import ClusterLostError
 from autoimb.evaluation.outcome import Infeasible, Scored
-from autoimb.evaluation.task import Task, Trial
+from autoimb.evaluation.task import Trial
 from autoimb.evaluation.trial import evaluate, within
 from autoimb.runs.record import TrialRecord
 from autoimb.runtime.interrupt import Interrupt
@@ -22,10 +22,8 @@ from autoimb.runtime.progress import Event
 from autoimb.runtime.shared import Evaluate
 from autoimb.search.history import TrialHistory
 from autoimb.search.propose import Agenda, propose
-from autoimb.space.draw import Space
 
 if TYPE_CHECKING:
-    from autoimb.data.profile import Profile
     from autoimb.runs.folder import RunFolder
 
 __all__ = ["StudyResult", "StudySettings", "run_study"]
@@ -39,16 +37,9 @@ class StudySettings:
 
     Attributes
     ----------
-    n_trials : int or None
-        Maximum number of strategies: those of a resumed search count; infeasible, repeated and
-        killed ones, partners and duels do not.
     deadline : Deadline
-        Deadline of the search, without the reserve for what follows it.
-    n_jobs : int
-        Number of worker processes. On this machine, 1 without a deadline runs in this process.
-    random_state : int
-    partners : tuple of str
-        Partners that are tried as well, in this order.
+        Deadline of the search, without the reserve for what follows it. On this machine, one
+        worker without a deadline is the current process.
     trial_limit : float or None
         Maximum number of seconds for one trial.
     memory : int or None
@@ -60,11 +51,7 @@ class StudySettings:
         Called at the end of each trial, and several times a second.
     """
 
-    n_trials: int | None = None
     deadline: Deadline = field(default_factory=Deadline)
-    n_jobs: int = 1
-    random_state: int = 0
-    partners: tuple[str, ...] = ()
     trial_limit: float | None = None
     memory: int | None = None
     backend: Backend = LOCAL
@@ -98,23 +85,14 @@ class StudyResult:
 
 
 def run_study(
-    task: Task,
-    space: Space,
-    *,
-    profile: Profile,
-    settings: StudySettings,
-    folder: RunFolder | None = None,
+    agenda: Agenda, *, settings: StudySettings, folder: RunFolder | None = None
 ) -> StudyResult:
     """Search a space of strategies.
 
     Parameters
     ----------
-    task : Task
-        Training rows, plan and judge, the same for every trial. Afterwards it has the encoders that
-        the trials fitted.
-    space : Space
-    profile : Profile
-        Profile from which the feasibility of an option is determined.
+    agenda : Agenda
+        What the study may try. Afterwards its task has the encoders that the trials fitted.
     settings : StudySettings
     folder : RunFolder or None
         Open folder that stores each trial as soon as it has finished. The study continues with the
@@ -125,29 +103,20 @@ def run_study(
     StudyResult
         Also after Ctrl-C or a loss, with all finished trials.
     """
-    agenda = Agenda(
-        task=task,
-        space=space,
-        profile=profile,
-        seconds=settings.deadline.left(),
-        n_trials=settings.n_trials,
-        n_workers=settings.n_jobs,
-        random_state=settings.random_state,
-        partners=settings.partners,
-    )
+    task = agenda.task
     history = TrialHistory(None if folder is None else folder.store)
     interrupted, runner = "", None
     with _quiet_optuna(), Interrupt() as interrupt:
         try:
             with interrupt.listening():
                 resources = Resources(
-                    n_jobs=settings.n_jobs,
+                    n_jobs=agenda.n_workers,
                     killable=settings.deadline.finite,
                     memory=settings.memory,
                     folder=None if folder is None else folder.cache,
                 )
                 runner = settings.backend.runner(task, settings.evaluate, resources)
-            history.restore(space)
+            history.restore(agenda.space)
             _loop(history, agenda, settings, runner, interrupt)
         except KeyboardInterrupt:
             interrupted = "the user"
@@ -178,7 +147,7 @@ def _loop(
     """Run trials until none is left to propose."""
     _start(history, agenda, settings, runner)
     while runner.running:
-        _tell(history, settings)
+        _tell(history, agenda, settings)
         with interrupt.listening():
             ended = runner.collect(PULSE)
         finished = []
@@ -189,7 +158,7 @@ def _loop(
             finished.append(history.finish(number, outcome))
         # All trials are stored before anyone is told of one.
         for record in finished:
-            _tell(history, settings, record)
+            _tell(history, agenda, settings, record)
         _start(history, agenda, settings, runner)
         if finished:
             # Workers do not wait for it.
@@ -206,7 +175,7 @@ def _start(history: TrialHistory, agenda: Agenda, settings: StudySettings, runne
         history.start(record, proposal.distributions)
         if proposal.infeasible is not None:
             outcome = Infeasible(proposal.infeasible)
-            _tell(history, settings, history.finish(record.number, outcome))
+            _tell(history, agenda, settings, history.finish(record.number, outcome))
             continue
         # The limit is twice as long until a trial has a result.
         limit = settings.trial_limit
@@ -218,7 +187,10 @@ def _start(history: TrialHistory, agenda: Agenda, settings: StudySettings, runne
 
 
 def _tell(
-    history: TrialHistory, settings: StudySettings, finished: TrialRecord | None = None
+    history: TrialHistory,
+    agenda: Agenda,
+    settings: StudySettings,
+    finished: TrialRecord | None = None,
 ) -> None:
     """Report a trial that ended, or the time."""
     if settings.on_event is None:
@@ -230,7 +202,7 @@ def _tell(
             best=ranked[0] if ranked else None,
             counts=Counter[str](record.status for record in history.strategies),
             running=len(history.running),
-            n_trials=settings.n_trials,
+            n_trials=agenda.n_trials,
         )
     )
 

@@ -15,7 +15,7 @@ from autoimb.randomness import Purpose
 from autoimb.space.ensemble import RoundResult
 from autoimb.space.loss import LOSS, Loss
 from autoimb.space.strategy import Strategy
-from autoimb.training.checkpoints import Checkpoints, Measure, Selector
+from autoimb.training.checkpoints import Measure, Selector
 from autoimb.training.members import Members, log_shares
 from autoimb.training.parts import Parts, TrainingPart
 from autoimb.training.plan import Plan
@@ -85,11 +85,12 @@ def train_strategy(
     # weights at its end if the next round continues from them.
     row_states = tuple(np.ones(len(members.part(i).y)) for i in range(members.size))
     start: Tensor | None = None
-    rounds: list[tuple[FittedMemberPack, Checkpoints]] = []
+    packs, rounds = list[FittedMemberPack](), list[Selector]()
     for number in range(ensemble.rounds):
         pack, loss, log_prior = _pack(members, row_states, number)
         network = _initialized(members, pack, start)
         selector = Selector(
+            network,
             members.inputs.evaluation,
             log_prior,
             gamma=loss.gamma,
@@ -97,27 +98,22 @@ def train_strategy(
             measure=measure,
             deadline=deadline,
         )
-        checkpoints = selector.start(network)
-        for checkpoint in train(network, pack, loss, schedule, deadline=deadline):
-            checkpoints = selector.evaluate(checkpoints, checkpoint, network)
-            if checkpoints.ended:
+        for _ in train(network, pack, loss, schedule, deadline=deadline):
+            if selector.evaluate():
                 break
         # The next round continues from the last weights, not from those of the best checkpoint.
         start = network.parameters.values.clone() if ensemble.continues else None
-        fitted = _fitted_pack(members, checkpoints, loss, log_prior)
+        fitted = _fitted_pack(members, selector.weights, loss, log_prior)
         row_states, votes = _updated(members, row_states, fitted, number)
-        rounds.append((replace(fitted, weight=votes), checkpoints))
-        if checkpoints.cut:
+        packs.append(replace(fitted, weight=votes))
+        rounds.append(selector)
+        if selector.cut:
             break
     return Trained(
-        packs=tuple(pack for pack, _ in rounds),
-        posteriors=tuple(checkpoints.posteriors for _, checkpoints in rounds),
-        checkpoints=tuple(
-            int(checkpoint)
-            for _, checkpoints in rounds
-            for checkpoint in checkpoints.stopping.chosen
-        ),
-        cut=rounds[-1][1].cut,
+        packs=tuple(packs),
+        posteriors=tuple(tuple(selector.posteriors) for selector in rounds),
+        checkpoints=tuple(int(n) for selector in rounds for n in selector.stopping.chosen),
+        cut=rounds[-1].cut,
     )
 
 
@@ -167,12 +163,12 @@ def _initialized(members: Members, pack: Pack, start: Tensor | None) -> Network:
 
 
 def _fitted_pack(
-    members: Members, checkpoints: Checkpoints, loss: Loss, log_prior: np.ndarray
+    members: Members, weights: Tensor, loss: Loss, log_prior: np.ndarray
 ) -> FittedMemberPack:
     """Return every fold's members as of its retained checkpoint, with equal votes."""
     inputs = members.inputs
     network = build(inputs.spec, members.size, device=inputs.x.device)
-    network.parameters.values.copy_(checkpoints.weights)
+    network.parameters.values.copy_(weights)
     return FittedMemberPack(
         spec=inputs.spec,
         fold=np.array([fold for fold, _ in members.places], dtype=np.int64),

@@ -81,7 +81,7 @@ class Members:
     ) -> Members:
         """Plan the schedule, the shapes and the row limits of a strategy."""
         hyper, ensemble = NETWORK.make(strategy.network), ENSEMBLE.make(strategy.ensemble)
-        outline = plan.effort.outline
+        outline = plan.outline
         inputs = Inputs.of(
             parts,
             training,

@@ -13,7 +13,7 @@ from autoimb.policy import SearchPolicy
 from autoimb.space.components import COMPONENTS
 from autoimb.space.strategy import Strategy
 
-__all__ = ["Effort", "Outline", "Plan", "batch_for"]
+__all__ = ["Outline", "Plan", "batch_for"]
 
 
 @dataclass(frozen=True)
@@ -63,35 +63,16 @@ class Outline:
 
 
 @dataclass(frozen=True)
-class Effort:
-    """Planned work of a trial, counted in arithmetic operations, never in seconds.
-
-    Attributes
-    ----------
-    operations : float
-        Planned floating-point operations for the training of one strategy.
-    most_checkpoints, least_checkpoints : int
-        Bounds of the number of checkpoints.
-    patience : int
-        Patience of the schedule, see `Schedule`.
-    outline : Outline
-    """
-
-    operations: float
-    most_checkpoints: int
-    least_checkpoints: int
-    patience: int
-    outline: Outline
-
-
-@dataclass(frozen=True)
 class Plan:
     """Values that all trials of a study share; frozen before the first trial.
 
     Attributes
     ----------
     folds : FoldPlan
-    effort : Effort
+    outline : Outline
+    operations : float
+        Floating-point operations for the training of one strategy; work is never planned in
+        seconds.
     seed : int
     class_costs : tuple of C floats, or None
         The user's cost of each class, which weighs the loss.
@@ -104,7 +85,8 @@ class Plan:
     """
 
     folds: FoldPlan
-    effort: Effort
+    outline: Outline
+    operations: float
     seed: int
     class_costs: tuple[float, ...] | None = None
     costs_in_probabilities: bool = True

@@ -75,7 +75,7 @@ def max_member_rows(plan: Plan, *, row_operations: float) -> int:
     row_operations : float
         Operations of a forward pass in which each network reads one row.
     """
-    draws = plan.effort.operations / (3 * row_operations)
+    draws = plan.operations / (3 * row_operations)
     return max(int(draws / plan.policy.training.min_epochs), _MIN_MEMBER_ROWS)
 
 
@@ -117,16 +117,19 @@ def plan_schedule(
     # most four epochs apart, and they are never fewer than 20 steps apart.
     epoch = -(-rows // batch)
     steps = max(epoch, min(-(-4 * evaluated // (3 * batch)), 4 * epoch), 20)
-    effort = plan.effort
-    affordable = effort.operations / (row_operations * (3 * steps * batch + evaluated))
-    checkpoints = min(max(int(affordable), effort.least_checkpoints), effort.most_checkpoints)
+    training, table_rows = plan.policy.training, sum(plan.outline.class_counts)
+    max_checkpoints, patience = next(
+        (m, p) for below, m, p in training.checkpoints_by_rows if table_rows < below
+    )
+    affordable = plan.operations / (row_operations * (3 * steps * batch + evaluated))
+    checkpoints = min(max(int(affordable), training.min_checkpoints), max_checkpoints)
     if affordable < checkpoints:
         # The minimum number of checkpoints exceeds the planned work, so they are closer together.
         steps = max(int(steps * affordable / checkpoints), _MIN_STEPS)
         min_operations = row_operations * (3 * steps * batch + evaluated) * checkpoints
-        if min_operations > _MAX_TIMES_PLANNED * effort.operations:
+        if min_operations > _MAX_TIMES_PLANNED * plan.operations:
             raise InfeasibleError(
-                f"Its networks would need at least {min_operations / effort.operations:.1f} times "
+                f"Its networks would need at least {min_operations / plan.operations:.1f} times "
                 "the work that is planned for a trial."
             )
     checkpoints = ceil(checkpoints * plan.work)
@@ -138,6 +141,6 @@ def plan_schedule(
         weight_decay=hyper.weight_decay,
         kind=hyper.schedule,
         # Scores within a cycle are not comparable, so patience must not end training there.
-        patience=checkpoints if hyper.schedule == "coslog4" else effort.patience,
+        patience=checkpoints if hyper.schedule == "coslog4" else patience,
         beta2=hyper.beta2,
     )

@@ -284,8 +284,8 @@ class Planned:
 
     def _laid_out(self, layout: Layout) -> Planned:
         dataset = replace(self.dataset, layout=layout)
-        effort = replace(self.plan.effort, outline=Outline.of(dataset))
-        return replace(self, dataset=dataset, plan=replace(self.plan, effort=effort))
+        plan = replace(self.plan, outline=Outline.of(dataset))
+        return replace(self, dataset=dataset, plan=plan)
 
     def pipeline(self, one: Strategy) -> FittedPipeline | None:
         """Train a strategy alone, without a decision rule; None where it can't be."""

@@ -74,7 +74,7 @@ def test_the_plan_counts_on_the_width_of_what_is_kept():
     dataset = wide_dataset()
     folds = plan_folds(dataset.y, cv=3, random_state=0)
     wide = Outline.of(replace(dataset, layout=structs.replace(dataset.layout, screened=None)))
-    outline = short_plan(dataset, folds).effort.outline
+    outline = short_plan(dataset, folds).outline
     assert outline.inputs[0] < wide.inputs[0] / 4
     assert all(
         fitted(dataset, fold.train).width(ple=False) <= outline.inputs[0] + 8

@@ -17,13 +17,12 @@ from autoimb.cli import main
 from autoimb.errors import OptionError
 from autoimb.evaluation import limits as module
 from autoimb.evaluation.blend import blend
-from autoimb.evaluation.limits import MEGABYTE, Limits
+from autoimb.evaluation.limits import MEGABYTE, Limits, check_limits, networks_within
 from autoimb.evaluation.outcome import Cut, Failed, Infeasible, Scored
 from autoimb.evaluation.task import Task, Trial
 from autoimb.evaluation.trial import evaluate, within
 from autoimb.pipeline.artifact import inspect
 from autoimb.policy import DEFAULT_POLICY
-from autoimb.search.limiting import check_limits, networks_within
 from autoimb.search.prepare import Table, prepare
 from autoimb.search.request import Request
 from autoimb.space.draw import Space

@@ -189,10 +189,10 @@ def test_a_dear_strategy_sees_fewer_rows_and_closer_checkpoints():
         ensemble=chosen(COMPONENTS["ensemble"]["bagging"], 0.0),
     )
     large = first_round(dear, dataset, plan)
-    inputs = plan.effort.outline.inputs[large.network.ple]
+    inputs = plan.outline.inputs[large.network.ple]
     row = 2.0 * len(large.rows) * large.network.products(inputs)  # of a forward pass of all
     operations = 3 * row * plan.policy.training.min_epochs * 8_000
-    small = replace(plan, effort=replace(plan.effort, operations=operations))
+    small = replace(plan, operations=operations)
     planned = {}
     for name, strategy in {"cheap": cheap, "dear": dear}.items():
         round_ = first_round(strategy, dataset, small)
@@ -211,7 +211,7 @@ def test_networks_that_are_far_too_dear_are_infeasible():
     dataset = dataset_of(*simulated(20_000))
     folds = plan_folds(dataset.y, random_state=0)
     plan = make_plan(dataset, folds, random_state=0, operations=trial_operations(60.0))
-    small = replace(plan, effort=replace(plan.effort, operations=1e9))
+    small = replace(plan, operations=1e9)
     dear = strategy_with(network=chosen(COMPONENTS["network"]["tabm"], 1.0))
     outcome = outcome_of(dear, dataset, small)
     assert isinstance(outcome, Infeasible)

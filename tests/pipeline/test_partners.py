@@ -350,7 +350,7 @@ def test_more_rows_have_fewer_trees_in_the_same_time() -> None:
     for n_rows in (200, 20_000):
         dataset = dataset_of(*mixed_table("binary", n_rows))
         plan = short_plan(dataset, plan_folds(dataset.y, cv=3, random_state=0))
-        plan = replace(plan, effort=replace(plan.effort, operations=20e9))
+        plan = replace(plan, operations=20e9)
         numbers.append((tree_iterations(dataset, plan, FEW), forest_trees(dataset, plan, MANY)))
     (iterations, trees), (fewer_iterations, fewer_trees) = numbers
     assert MIN_ITERATIONS <= fewer_iterations < iterations <= MAX_ITERATIONS
@@ -360,7 +360,7 @@ def test_more_rows_have_fewer_trees_in_the_same_time() -> None:
 def test_of_more_classes_a_forest_has_fewer_trees() -> None:
     dataset = dataset_of(*mixed_table("multiclass", 200))
     plan = short_plan(dataset, plan_folds(dataset.y, cv=3, random_state=0))
-    plan = replace(plan, effort=replace(plan.effort, operations=1e15))
+    plan = replace(plan, operations=1e15)
     assert forest_trees(dataset, plan, MANY) == MANY.trees // 2
     with pytest.raises(InfeasibleError, match="at most 20 classes, got 21"):
         forest_trees(replace(dataset, n_classes=21), plan, MANY)

@@ -68,7 +68,7 @@ def result() -> SearchResult:
 def test_where_only_ensembles_are_allowed_a_trial_has_more_work(prepared: Preparation) -> None:
     asked = replace(QUICK, components=(*QUICK.components, ("ensemble", ("self_paced", "boosting"))))
     usual, ensembles = (replace(prepared, request=own).task.plan for own in (QUICK, asked))
-    more = ensembles.effort.operations / usual.effort.operations
+    more = ensembles.operations / usual.operations
     assert more == pytest.approx(np.sqrt(3))  # three rounds at least
 
 

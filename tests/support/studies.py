@@ -35,6 +35,7 @@ from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.randomness import Key
 from autoimb.runs.folder import RunFolder
 from autoimb.runtime.shared import Evaluate
+from autoimb.search.propose import Agenda
 from autoimb.search.study import StudyResult, StudySettings, run_study
 from autoimb.space.draw import Space
 from autoimb.space.strategy import Strategy
@@ -137,20 +138,24 @@ def study(
 ) -> StudyResult:
     """Run a study on the small table, in this process unless `settings` need workers."""
     inputs = material(policy=policy)
-    settings = {"evaluate": evaluate, "n_trials": 10, "deadline": Deadline()} | settings
-    return run_study(
-        Task(
-            inputs.dataset,
-            inputs.plan,
-            inputs.judge,
-            limits or Limits(),
-            duels_of_material(policy=policy) if duels else None,
-        ),
-        space or Space.restricted(),
-        profile=inputs.profile,
-        settings=StudySettings(**settings),
-        folder=folder,
+    task = Task(
+        inputs.dataset,
+        inputs.plan,
+        inputs.judge,
+        limits or Limits(),
+        duels_of_material(policy=policy) if duels else None,
     )
+    agenda = Agenda(
+        task=task,
+        space=space or Space.restricted(),
+        profile=inputs.profile,
+        n_trials=settings.pop("n_trials", 10),
+        n_workers=settings.pop("n_jobs", 1),
+        random_state=settings.pop("random_state", 0),
+        partners=settings.pop("partners", ()),
+    )
+    settings = {"evaluate": evaluate, "deadline": Deadline()} | settings
+    return run_study(agenda, settings=StudySettings(**settings), folder=folder)
 
 
 def duels_of_material(*, policy: SearchPolicy = DEFAULT_POLICY) -> Task | None:

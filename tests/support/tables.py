@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,13 +27,14 @@ from autoimb.evaluation.task import judge_of as judge_of_folds
 from autoimb.evaluation.trial import evaluate
 from autoimb.nn.network import NetworkSpec
 from autoimb.pipeline.fitted import FittedStrategy
+from autoimb.policy import SearchPolicy, Training
 from autoimb.space.components import COMPONENTS, CONTROL
 from autoimb.space.option import Choice, Float, Int, Option, Range, Value
 from autoimb.space.strategy import Strategy, partner
 from autoimb.training.fit import Trained, train_strategy
 from autoimb.training.members import MemberRows, Members
 from autoimb.training.parts import Parts
-from autoimb.training.plan import Effort, Outline, Plan
+from autoimb.training.plan import Outline, Plan
 from autoimb.training.schedule import Schedule
 from tests.support.pipelines import table
 
@@ -114,11 +116,14 @@ def short_plan(
     dataset: Dataset, folds: FoldPlan, *, checkpoints: int = 2, patience: int = 9
 ) -> Plan:
     """Return a plan with a number of checkpoints, whatever their cost."""
-    outline = Outline.of(dataset)
-    effort = Effort(
-        1e15, most_checkpoints=checkpoints, least_checkpoints=1, patience=patience, outline=outline
+    training = Training(checkpoints_by_rows=((math.inf, checkpoints, patience),), min_checkpoints=1)
+    return Plan(
+        folds=folds,
+        outline=Outline.of(dataset),
+        operations=1e15,
+        seed=0,
+        policy=SearchPolicy(training=training),
     )
-    return Plan(folds=folds, effort=effort, seed=0)
 
 
 def parts_of(dataset: Dataset, plan: Plan) -> Parts:

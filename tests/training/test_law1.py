@@ -43,7 +43,7 @@ from autoimb.space.class_weight import CLASS_WEIGHT
 from autoimb.space.components import COMPONENTS
 from autoimb.space.option import Choice, Component
 from autoimb.space.strategy import Strategy
-from autoimb.training.checkpoints import Checkpoints, Selector
+from autoimb.training.checkpoints import Selector
 from autoimb.training.fit import Trained
 from autoimb.training.inputs import Evaluation, Inputs
 from autoimb.training.members import Members
@@ -532,6 +532,7 @@ def checkpoints_kept(values: np.ndarray, *, patience: int) -> list[int]:
     )
     network, scripted = tiny_network(folds), iter(values.ravel())
     selector = Selector(
+        network,
         evaluation,
         log_prior=np.zeros((folds, 2)),
         gamma=0.0,
@@ -539,12 +540,10 @@ def checkpoints_kept(values: np.ndarray, *, patience: int) -> list[int]:
         measure=lambda y, proba, weight: float(next(scripted)),
         deadline=Deadline(),
     )
-    shown = selector.start(network)
-    for checkpoint in range(len(values)):
-        shown = selector.evaluate(shown, checkpoint, network)
-        if shown.ended:
+    for _ in values:
+        if selector.evaluate():
             break
-    return shown.stopping.chosen.tolist()
+    return selector.stopping.chosen.tolist()
 
 
 @pytest.mark.parametrize("patience", [1, 2, 3])
@@ -702,19 +701,20 @@ def leaky_checkpoint(patch: pytest.MonkeyPatch) -> None:
     inputs_made(patch, twice)
 
 
-def selected(patch: pytest.MonkeyPatch, leak: Callable[..., Checkpoints]) -> None:
-    """Let something else happen when a checkpoint is evaluated: ``leak(honest, selector, ...)``."""
+def selected(patch: pytest.MonkeyPatch, leak: Callable[..., bool]) -> None:
+    """Let something else happen when a checkpoint is evaluated: ``leak(honest, selector)``."""
     evaluate = Selector.evaluate
-    patch.setattr(Selector, "evaluate", lambda selector, *given: leak(evaluate, selector, *given))
+    patch.setattr(Selector, "evaluate", lambda selector: leak(evaluate, selector))
 
 
 def leaky_training(patch: pytest.MonkeyPatch) -> None:
     """The networks end where the labels of the scored rows pull them."""
 
-    def pulled(after, selector: Selector, before: Checkpoints, *given) -> Checkpoints:
-        shown, evaluation = after(selector, before, *given), selector.evaluation
+    def pulled(evaluate, selector: Selector) -> bool:
+        ended, evaluation = evaluate(selector), selector.evaluation
         scored = np.concatenate(evaluation.rows)
-        return replace(shown, weights=shown.weights + 1e-3 * float(evaluation.y[scored].mean()))
+        selector.weights += 1e-3 * float(evaluation.y[scored].mean())
+        return ended
 
     selected(patch, pulled)
 
@@ -722,10 +722,10 @@ def leaky_training(patch: pytest.MonkeyPatch) -> None:
 def leaky_posterior(patch: pytest.MonkeyPatch) -> None:
     """Inputs are centred on the rows that are predicted together."""
 
-    def centred(after, selector: Selector, before: Checkpoints, *given) -> Checkpoints:
-        kept = selector.evaluation
-        moved = replace(kept, x=kept.x - kept.x.mean(1, keepdim=True))
-        return after(replace(selector, evaluation=moved), before, *given)
+    def centred(evaluate, selector: Selector) -> bool:
+        rows = selector.evaluation
+        selector.evaluation = replace(rows, x=rows.x - rows.x.mean(1, keepdim=True))
+        return evaluate(selector)
 
     selected(patch, centred)
 
@@ -830,4 +830,4 @@ def test_the_outline_is_counted_when_the_study_is_planned_and_not_again():
     outline = Outline.of(base_dataset())
     other = Outline.of(changed(scored_rows(), label=True, **UNSEEN))
     assert outline.class_counts != other.class_counts
-    assert outline == short_plan(base_dataset(), folds_of()).effort.outline
+    assert outline == short_plan(base_dataset(), folds_of()).outline

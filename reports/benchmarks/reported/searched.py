@@ -15,6 +15,7 @@ from autoimb.budget import Budget
 from autoimb.evaluation.outcome import Scored
 from autoimb.policy import SearchPolicy
 from autoimb.search.prepare import Table, prepare
+from autoimb.search.propose import Agenda
 from autoimb.search.request import Request
 from autoimb.search.search import SearchResult, conclude
 from autoimb.search.study import StudySettings, run_study
@@ -46,14 +47,15 @@ def concluded(
     )
     preparation = prepare(Table(*table), request, policy=policy)
     task = replace(preparation.task, duels=None)
-    study = run_study(
-        task,
-        preparation.space,
+    agenda = Agenda(
+        task=task,
+        space=preparation.space,
         profile=preparation.trial_profile,
-        settings=StudySettings(
-            n_trials=n_trials, random_state=seed, partners=policy.suggestions.partners
-        ),
+        n_trials=n_trials,
+        random_state=seed,
+        partners=policy.suggestions.partners,
     )
+    study = run_study(agenda, settings=StudySettings())
     data = preparation.dataset
     for name in metrics:
         metric = get_metric(name, n_classes=data.n_classes, positive=data.positive)
