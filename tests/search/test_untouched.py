@@ -57,17 +57,6 @@ def test_a_share_of_each_class_is_held_out_and_a_row_of_each_stays(share: float)
     assert (tested != held_out(y, share, random_state=1)).any()
 
 
-def test_a_held_out_row_is_in_nothing_that_is_prepared() -> None:
-    frame, y = table()
-    preparation = prepared(frame, y, holdout=0.25)
-    assert preparation.test is not None
-    tested = held_out(y, 0.25, random_state=0)
-    np.testing.assert_array_equal(preparation.test.frame, frame[tested])
-    np.testing.assert_array_equal(preparation.dataset.columns.numbers[:, 0], frame["a"][~tested])
-    assert preparation.profile.n_rows == len(preparation.folds.scored) == (~tested).sum()
-    assert (preparation.target.classes[preparation.test.codes] == y[tested]).all()
-
-
 def test_weights_and_given_splits_follow_the_rows_that_stay() -> None:
     frame, y = table()
     weight = np.linspace(0, 2, len(y))  # the first row weighs nothing
