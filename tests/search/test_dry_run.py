@@ -19,8 +19,6 @@ from autoimb.runtime.pool import Local
 from tests.support.pipelines import table
 from tests.support.tables import ONE_TRIAL
 
-FACTOR = 4.0  # within which the work of a small search is that of the strategies expected
-
 
 def rows(n_rows: int = 240, *, every: int = 6) -> tuple[pd.DataFrame, np.ndarray]:
     return table(n_rows), np.where(np.arange(n_rows) % every == 0, "bad", "good")
