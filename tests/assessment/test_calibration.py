@@ -41,8 +41,8 @@ def test_mean_probabilities_become_the_rates(prior):
     moved = at_rates(calibrator, calibrator.apply(proba), rates, weight=weight / 5_000)
     assert moved.slope == calibrator.slope
     np.testing.assert_allclose(weight @ moved.apply(proba) / weight.sum(), rates, rtol=3e-3)
-    again = at_rates(moved, moved.apply(proba), rates, weight=weight)
-    np.testing.assert_allclose(again.bias, moved.bias, atol=3e-3)
+    unmoved = at_rates(moved, moved.apply(proba), rates, weight=weight)
+    np.testing.assert_allclose(unmoved.bias, moved.bias, atol=3e-3)
 
 
 def test_the_fit_is_the_minimum():
@@ -77,8 +77,8 @@ def test_probabilities_that_point_the_wrong_way_keep_their_order():
     y, proba = calibrated_rows(500, (0.5, 0.5))
     fitted = fit_calibrator(1 - y, proba)
     assert 0 < fitted.slope < 0.02
-    kept = fitted.apply(proba)[:, 1]
-    assert (np.diff(kept[np.argsort(proba[:, 1])]) >= 0).all()
+    calibrated = fitted.apply(proba)[:, 1]
+    assert (np.diff(calibrated[np.argsort(proba[:, 1])]) >= 0).all()
 
 
 def test_a_class_without_rows_keeps_its_bias():
@@ -146,16 +146,16 @@ def test_networks_that_agree_in_nothing_are_sharpened_within_bounds():
 def test_rows_that_stand_for_others_do_not_make_a_gain_by_chance():
     """One in twenty of the common rows is scored and weighs for all: no more is known of it."""
 
-    def kept(seed, *, thinned):
+    def is_calibrated(seed, *, thinned):
         y, proba = calibrated_rows(4_000, (0.95, 0.05), seed=seed)
         rows = (y == 1) | (np.arange(4_000) % 20 == 0) | (not thinned)
         weight = np.where((y == 0) & thinned, 20.0, 1.0)[rows]
-        found = calibrator_that_gains(y[rows], proba[rows], weight=weight)
-        return found != Calibrator.identity(2)
+        calibrator = calibrator_that_gains(y[rows], proba[rows], weight=weight)
+        return calibrator != Calibrator.identity(2)
 
-    every, some = (sum(kept(s, thinned=t) for s in range(100)) for t in (False, True))
+    every, thin = (sum(is_calibrated(s, thinned=t) for s in range(100)) for t in (False, True))
     assert 0 < every < 40
-    assert some < 40
+    assert thin < 40
 
 
 # --- cross-fitting --------------------------------------------------------------------------------
@@ -164,7 +164,9 @@ def test_rows_that_stand_for_others_do_not_make_a_gain_by_chance():
 def test_a_view_is_finished_by_the_calibrator_of_its_part():
     y, proba = calibrated_rows(300, (0.8, 0.2))
     group = np.arange(300) % 3
-    calibrators = tuple(fit_calibrator(y[own], proba[own]) for own, _ in leave_group_out(y, group))
+    calibrators = tuple(
+        fit_calibrator(y[learn], proba[learn]) for learn, _ in leave_group_out(y, group)
+    )
     finishing = Finishing(proba, calibrators, class_costs=(1.0, 3.0))
     for part, calibrator in enumerate(calibrators):
         expected = calibrator.apply(proba) * [1.0, 3.0]

@@ -247,8 +247,8 @@ LOSS = {"metric": "log_loss", "reported": replace(REPORTED, greater_is_better=Fa
     ],
 )
 def test_checks_of_a_result(changes: dict[str, object], code: str | None) -> None:
-    found = [finding.code for finding in run_checks(replace(GOOD, **changes))]
-    assert found == ([] if code is None else [code])
+    codes = [finding.code for finding in run_checks(replace(GOOD, **changes))]
+    assert codes == ([] if code is None else [code])
 
 
 def test_findings_name_the_numbers() -> None:
@@ -286,11 +286,11 @@ def test_what_was_seen_is_said_everywhere(
     frame, y = clean(n_classes, 300)
     frame = frame.assign(leak=leaked(y, "text"))
     model = AutoImbClassifier(**ONE_TRIAL | {"cv": 2}).fit(frame, y)
-    found = {finding.code for finding in model.checks_}
-    assert "AIMB002" in found
+    codes = {finding.code for finding in model.checks_}
+    assert "AIMB002" in codes
     assert model.facts_.checks == [finding.to_json() for finding in model.checks_]
     page = model.report(tmp_path / "report.html").read_text("utf-8")
-    assert all(code in page for code in found)
+    assert all(code in page for code in codes)
     data, run = tmp_path / "data.csv", tmp_path / "run"
     frame.assign(state=y).to_csv(data, index=False)
     words = ["search", str(data), "--target", "state", "--n-trials", "1", "--n-jobs", "1"]
@@ -300,7 +300,7 @@ def test_what_was_seen_is_said_everywhere(
     assert "error AIMB002: " in err.partition("trial 0")[0]  # before the first trial
     assert "error AIMB002: " in out
     written = json.loads((run / "run.json").read_text())["results"]["checks"]
-    assert found == {row["code"] for row in written}
+    assert codes == {row["code"] for row in written}
     assert (run / "pipeline.autoimb").is_file()
     assert main([*words, "--resume", "--quiet"]) == 0
     assert main([*words, "--resume", "--quiet", "--fail-on", "grave"]) == 2
@@ -309,5 +309,5 @@ def test_what_was_seen_is_said_everywhere(
 
 def test_the_command_lists_all(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["checks"]) == 0
-    said = capsys.readouterr().out
-    assert all(f"{check.code} {check.severity}: {check.title}" in said for check in CHECKS)
+    printed = capsys.readouterr().out
+    assert all(f"{check.code} {check.severity}: {check.title}" in printed for check in CHECKS)

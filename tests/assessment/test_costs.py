@@ -26,11 +26,11 @@ def test_a_matrix_weighs_the_loss_on_request_and_no_probability():
 def test_the_matrix_is_what_was_given_for_probabilities_that_carry_the_weights(given):
     costs = Costs.of(given)
     assert costs.in_probabilities
-    wanted = np.array(given)[:, None] * (1 - np.eye(len(given)))
+    matrix = np.array(given)[:, None] * (1 - np.eye(len(given)))
     weights = np.array(costs.class_costs)
     assert weights.mean() == pytest.approx(1)
     np.testing.assert_allclose(weights / weights[0], np.array(given) / given[0])
-    np.testing.assert_allclose(np.array(costs.matrix) * weights[:, None], wanted)
+    np.testing.assert_allclose(np.array(costs.matrix) * weights[:, None], matrix)
 
 
 @given(st.integers(0, 1000), st.integers(2, 4), st.booleans())
@@ -51,8 +51,8 @@ def test_a_class_that_costs_nothing_to_miss_is_not_given():
     costs = Costs.of([0, 5])
     assert np.isfinite(costs.matrix).all()
     assert costs.class_costs == pytest.approx((0.0, 2.0))
-    for one in (costs, Costs.of([[0, 0], [5, 0]])):
-        rule = DecisionRule("costs", costs=one.matrix)
+    for free in (costs, Costs.of([[0, 0], [5, 0]])):
+        rule = DecisionRule("costs", costs=free.matrix)
         assert rule.apply(np.array([[0.9, 0.1], [0.1, 0.9]])).tolist() == [1, 1]
 
 

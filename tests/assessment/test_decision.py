@@ -12,9 +12,6 @@ from autoimb.assessment.decision import (
     DecisionRule,
     Evidence,
     ThresholdCounts,
-    _counts,
-    _cuts,
-    _margin,
     best_offsets,
     threshold_for,
 )
@@ -81,26 +78,8 @@ def test_the_best_threshold_of_all_is_found(name, seed, positive, ties, weighted
     labels = DecisionRule("offsets", offsets).apply(proba)
     score = proba[:, positive]
     tried = [np.where(score >= t, positive, 1 - positive) for t in [*np.unique(score), 2.0]]
-    best = max(metric(y, proba, each, weight=weight) for each in tried)
+    best = max(metric(y, proba, labelled, weight=weight) for labelled in tried)
     assert metric(y, proba, labels, weight=weight) == pytest.approx(best, abs=1e-9)
-
-
-@given(seed=st.integers(0, 1000), n_classes=st.integers(2, 5), expected=st.booleans())
-def test_counts_of_each_cut_are_those_of_its_labels(seed, n_classes, expected):
-    random = np.random.default_rng(seed)
-    proba = random.dirichlet(np.ones(n_classes), 60)
-    rows = Evidence.of(random.integers(0, n_classes, 60), proba, random.uniform(0.1, 2, 60))
-    rows = rows.expected() if expected else rows
-    metric = get_metric("f1", n_classes=n_classes, positive=1)
-    for code in range(n_classes):
-        margin, alternative = _margin(rows, random.normal(size=n_classes), code)
-        cuts = _cuts(margin)
-        labels = np.where(margin < cuts[:, None], code, alternative)  # (cuts, n)
-        confusion = rows.truth.T @ np.eye(n_classes)[labels]  # (cuts, C, C)
-        counts = _counts(metric, rows, (margin, alternative), cuts, code)
-        np.testing.assert_allclose(counts.hits, np.diagonal(confusion, 0, 1, 2), atol=1e-9)
-        np.testing.assert_allclose(counts.predicted, confusion.sum(axis=1), atol=1e-9)
-        np.testing.assert_allclose(counts.true, confusion.sum(axis=2), atol=1e-9)
 
 
 def test_the_threshold_lies_in_the_middle_of_what_is_as_good():
@@ -151,37 +130,37 @@ def test_three_rows_or_more_lie_between_two_thresholds(n, rate, seed, decimals):
 
 def test_a_rare_class_has_as_many_thresholds_as_the_others():
     y, proba = calibrated_rows(20_000, (0.99, 0.01))
-    own = ThresholdCounts.of(y, proba, 1).counts[:, 1]
-    assert own.max() <= 0.04 * own.sum()
+    rare = ThresholdCounts.of(y, proba, 1).counts[:, 1]
+    assert rare.max() <= 0.04 * rare.sum()
 
 
 @given(st.floats(0.05, 1.0), st.integers(0, 1000), st.integers(0, 1))
-def test_recall_is_reached_by_the_highest_threshold(wanted, seed, positive):
+def test_recall_is_reached_by_the_highest_threshold(recall, seed, positive):
     y, proba = calibrated_rows(60, (0.7, 0.3), seed=seed)
-    rule = named(f"recall>={wanted!r}", y, proba, positive)
+    rule = named(f"recall>={recall!r}", y, proba, positive)
     labels = rule.apply(proba)
-    assert recall_score(y, labels, pos_label=positive) >= wanted - 1e-9
+    assert recall_score(y, labels, pos_label=positive) >= recall - 1e-9
     cuts = ThresholdCounts.of(y, proba, positive).cuts
     at = np.searchsorted(cuts, rule.offsets[positive])
     offsets = np.zeros(2)
     offsets[positive] = cuts[at - 1]
     stricter = DecisionRule("offsets", tuple(offsets)).apply(proba)
-    assert recall_score(y, stricter, pos_label=positive) < wanted
+    assert recall_score(y, stricter, pos_label=positive) < recall
 
 
 @given(st.floats(0.05, 0.9), st.integers(0, 1000))
-def test_precision_is_reached_by_the_lowest_threshold(wanted, seed):
+def test_precision_is_reached_by_the_lowest_threshold(target, seed):
     y, proba = calibrated_rows(60, (0.7, 0.3), seed=seed)
     cuts = ThresholdCounts.of(y, proba, 1).cuts[1:]
     labels = [DecisionRule("offsets", (0.0, float(cut))).apply(proba) == 1 for cut in cuts]
-    precision = [float(y[own].mean()) for own in labels]
-    if max(precision) < wanted:
+    precision = [float(y[positive].mean()) for positive in labels]
+    if max(precision) < target:
         with pytest.raises(OptionError, match=f"best reachable precision is {max(precision):.3g}"):
-            named(f"precision>={wanted!r}", y, proba, 1)
+            named(f"precision>={target!r}", y, proba, 1)
         return
-    lowest = max(at for at, value in enumerate(precision) if value >= wanted - 1e-12)
-    found = named(f"precision>={wanted!r}", y, proba, 1).apply(proba)
-    assert ((found == 1) == labels[lowest]).all()
+    lowest = max(at for at, value in enumerate(precision) if value >= target - 1e-12)
+    labelled = named(f"precision>={target!r}", y, proba, 1).apply(proba)
+    assert ((labelled == 1) == labels[lowest]).all()
 
 
 def test_expressions_are_read_kindly():

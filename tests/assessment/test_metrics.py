@@ -11,12 +11,9 @@ from sklearn import metrics as sk
 from autoimb.assessment.metrics import (
     ALIASES,
     METRICS,
-    confusion_counts,
     get_metric,
 )
 from autoimb.errors import OptionError
-
-LABEL = [name for name, entry in METRICS.items() if entry.kind == "label"]
 
 
 @st.composite
@@ -120,18 +117,6 @@ def test_nothing_is_worth_less_than_to_be_surely_wrong(name):
     assert metric.utility(value) == pytest.approx(reached.get(name, metric.worst))
 
 
-@given(rows=predictions(n_classes=3))
-def test_many_confusion_matrices_at_once(rows):
-    y, proba, _, weight = rows
-    many = [(y + k) % 3 for k in range(3)]
-    counts = np.stack([confusion_counts(y, each, n_classes=3, weight=weight) for each in many])
-    for name in [*LABEL, "f1_weighted", "jaccard_macro"]:
-        metric = get_metric(name, n_classes=3, positive=0)
-        single = [metric(y, proba, each, weight=weight) for each in many]
-        np.testing.assert_allclose(metric.of_confusion(counts), single, atol=1e-12)
-        assert metric.of_confusion(counts[:, None]).shape == (3, 1)
-
-
 # --- metrics of others ----------------------------------------------------------------------------
 
 
@@ -165,11 +150,6 @@ def test_scorers_of_several_classes_get_the_weights_that_they_take(name, weighs)
     metric = get_metric(name, n_classes=3, positive=0)
     assert metric.weighs == weighs
     assert (metric(y, proba, weight=weight) == metric(y, proba)) != weighs
-    counts = rng.multinomial(30, np.full(30, 1 / 30), 3).astype(float)
-    samples = metric.of_samples(y, proba, proba.argmax(axis=1), weight=weight, counts=counts)
-    for value, count in zip(samples, counts):
-        rows = np.repeat(np.arange(30), count.astype(int))
-        assert value == pytest.approx(metric(y[rows], proba[rows], weight=weight[rows]))
     assert math.isnan(get_metric("roc_auc_ovr", n_classes=3, positive=0)(y[:2], proba[:2]))
 
 
@@ -212,14 +192,14 @@ def test_expected_cost_is_the_mean_of_what_labels_cost():
     metric = pickle.loads(
         pickle.dumps(get_metric("expected_cost", n_classes=3, positive=0, costs=costs))
     )
-    each = np.array([costs[true][label] for true, label in zip(y, labels)])
-    assert metric(y, proba, labels) == pytest.approx(each.mean())
+    row_costs = np.array([costs[true][label] for true, label in zip(y, labels)])
+    assert metric(y, proba, labels) == pytest.approx(row_costs.mean())
     assert metric(y, proba, labels, weight=weight) == pytest.approx(
-        np.average(each, weights=weight)
+        np.average(row_costs, weights=weight)
     )
     counts = random.multinomial(50, np.full(50, 1 / 50), 4).astype(float)
     samples = metric.of_samples(y, proba, labels, weight=weight, counts=counts)
-    np.testing.assert_allclose(samples, [np.average(each, weights=c * weight) for c in counts])
+    np.testing.assert_allclose(samples, [np.average(row_costs, weights=c * weight) for c in counts])
     assert metric.bounds == (0.0, 40.0)
     assert metric.utility(3.0) == -3.0
 

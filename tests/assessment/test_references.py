@@ -66,10 +66,10 @@ def test_a_scored_row_reaches_nothing_of_its_reference(reference):
     """Law 1: another label in a fold leaves what predicts the fold as it was, to the byte."""
     data, plan, encoders = table()
     before = cross_validate(reference, data, plan, encoders, steps=reference.min_steps)
-    own = plan.folds[0].score
-    data.y[own] = 1 - data.y[own]
+    scored = plan.folds[0].score
+    data.y[scored] = 1 - data.y[scored]
     after = cross_validate(reference, data, plan, encoders, steps=reference.min_steps)
-    assert after[own].tobytes() == before[own].tobytes()
+    assert after[scored].tobytes() == before[scored].tobytes()
     assert after.tobytes() != before.tobytes()
 
 
@@ -88,9 +88,9 @@ def test_a_reference_has_as_many_steps_as_there_is_time_for():
 
 def test_a_class_that_a_fold_never_sees_is_impossible_there():
     data, plan, encoders = table()
-    one = np.flatnonzero(data.y == 1)
+    positive = np.flatnonzero(data.y == 1)
     train = plan.folds[0].train
-    data.y[np.intersect1d(one, train)] = 0
+    data.y[np.intersect1d(positive, train)] = 0
     proba = cross_validate(REFERENCES[0], data, plan, encoders, steps=200)
     first = np.isin(plan.scored, plan.folds[0].score)
     assert (proba[first, 1] == 0).all()

@@ -1,6 +1,6 @@
 """Calibration of a mixture, and the networks of a pipeline one at a time."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,42 +21,26 @@ def case(*, n=4000, sharpness=1.0, seed=0, metric="log_loss"):
     logits = rng.normal(-2.5, 1.5, n)
     true = 1 / (1 + np.exp(-logits))
     y = (rng.random(n) < true).astype(np.int64)
-    given = 1 / (1 + np.exp(-sharpness * logits))
+    wrong = 1 / (1 + np.exp(-sharpness * logits))
     judge = Judge(get_metric(metric, n_classes=2, positive=1), y, stratified_groups(y, 5))
-    return judge, np.column_stack([1 - given, given]), np.column_stack([1 - true, true])
+    return judge, np.column_stack([1 - wrong, wrong]), np.column_stack([1 - true, true])
 
 
 @pytest.mark.parametrize("sharpness", [0.6, 1.0, 1.7])
 def test_probabilities_are_calibrated_and_scored_as_they_are(sharpness):
-    judge, given, true = case(sharpness=sharpness)
-    found = calibrate(judge, given, lambda part: given, class_costs=None)
-    assert found.calibrator.slope == pytest.approx(1 / sharpness, abs=0.1)
-    assert log_loss(judge.y, found.proba) < log_loss(judge.y, true) + 0.002
-    np.testing.assert_array_equal(found.deployed, found.calibrator.apply(given))
-
-
-def test_each_part_is_calibrated_by_what_the_others_teach():
-    judge, given, _ = case(sharpness=1.7)
-    seen = []
-
-    def view(part):
-        seen.append(part)
-        return given
-
-    found = calibrate(judge, given, view, class_costs=None)
-    assert sorted(seen) == list(range(len(judge.parts)))
-    for learn, use in judge.parts:
-        own = judge.take(learn)
-        alone = calibrate(own, given[learn], lambda part, rows=learn: given[rows], class_costs=None)
-        np.testing.assert_allclose(found.proba[use], alone.calibrator.apply(given[use]))
+    judge, wrong, true = case(sharpness=sharpness)
+    result = calibrate(judge, wrong, lambda part: wrong, class_costs=None)
+    assert result.calibrator.slope == pytest.approx(1 / sharpness, abs=0.1)
+    assert log_loss(judge.y, result.proba) < log_loss(judge.y, true) + 0.002
+    np.testing.assert_array_equal(result.deployed, result.calibrator.apply(wrong))
 
 
 def test_costs_are_not_calibrated_away():
-    judge, given, true = case(n=20_000)
+    judge, wrong, true = case(n=20_000)
     costs = (1.0, 12.0)
-    carrying = given * costs / (given * costs).sum(axis=1, keepdims=True)
-    found = calibrate(judge, carrying, lambda part: carrying, class_costs=costs)
-    np.testing.assert_allclose(found.proba, carrying, atol=0.04)
+    carrying = wrong * costs / (wrong * costs).sum(axis=1, keepdims=True)
+    result = calibrate(judge, carrying, lambda part: carrying, class_costs=costs)
+    np.testing.assert_allclose(result.proba, carrying, atol=0.04)
     away = calibrate(judge, carrying, lambda part: carrying, class_costs=None)
     np.testing.assert_allclose(away.proba, true, atol=0.04)
 
@@ -78,35 +62,17 @@ def alone(number: int):
 
 
 def test_the_mean_of_the_views_is_what_a_new_row_gets():
-    one = alone(0)
-    views = _single_views(one, rows())
+    single = alone(0)
+    views = _single_views(single, rows())
     assert views.shape == (N_FOLDS, 40, 2)
     assert np.ptp(views, axis=0).max() > 1e-3
-    np.testing.assert_allclose(views.mean(axis=0), one.blended(rows()), rtol=1e-6)
+    np.testing.assert_allclose(views.mean(axis=0), single.blended(rows()), rtol=1e-6)
 
 
 def test_a_view_of_a_blend_has_a_network_of_each_strategy():
     views = _single_views(PIPELINE, rows())
     apart = [
-        _single_views(replace(PIPELINE, strategies=(each,), weights=(1.0,)), rows())
-        for each in PIPELINE.strategies
+        _single_views(replace(PIPELINE, strategies=(strategy,), weights=(1.0,)), rows())
+        for strategy in PIPELINE.strategies
     ]
     np.testing.assert_allclose(views, 0.7 * apart[0] + 0.3 * apart[1], rtol=1e-6)
-
-
-def test_trees_have_a_view_for_each_fold():
-    one = alone(0)
-    trees = tuple(Const(share) for share in (0.1, 0.2))
-    one = replace(one, strategies=(replace(one.strategies[0], packs=(), trees=trees),))
-    views = _single_views(one, rows())
-    np.testing.assert_allclose(views[:, :, 1], np.repeat([[0.1], [0.2]], 40, axis=1))
-
-
-@dataclass(frozen=True)
-class Const:
-    """Trees that say the same of every row."""
-
-    share: float
-
-    def predictor(self):
-        return lambda columns: np.tile([1 - self.share, self.share], (columns.n_rows, 1))

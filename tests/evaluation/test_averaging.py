@@ -57,12 +57,12 @@ def test_the_gain_is_near_the_true_one(metric):
         ranked = proba if judge.metric.counts is not None else _two(expit(logs))
         return judge.metric(judge.y, ranked, rule.apply(proba))
 
-    one = np.mean([value(own) for own in networks])
-    true = value(networks.mean(axis=0)) - one
-    found = [_estimated(*_searched(seed, metric=metric)[:3]) for seed in range(10)]
+    single_value = np.mean([value(network) for network in networks])
+    true = value(networks.mean(axis=0)) - single_value
+    gains = [_estimated(*_searched(seed, metric=metric)[:3]) for seed in range(10)]
     assert true > 0.005
-    assert 0.75 * true < np.mean(found) < 1.15 * true
-    assert np.std(found) < 0.3 * true  # no draw of rare rows is in it
+    assert 0.75 * true < np.mean(gains) < 1.15 * true
+    assert np.std(gains) < 0.3 * true  # no draw of rare rows is in it
 
 
 def test_no_label_is_read():
@@ -93,10 +93,10 @@ def test_a_row_counts_as_it_weighs():
     times = 1 + np.arange(300) % 2
     rows = np.repeat(np.arange(300), times)
     once = Judge(judge.metric, judge.y, np.zeros(300, dtype=np.int64), times.astype(float))
-    again = Judge(judge.metric, judge.y[rows], np.zeros(len(rows), dtype=np.int64))
-    found = _estimated(once, single, views)
-    repeated = _estimated(again, single[rows], views[:, rows])
-    assert found == pytest.approx(repeated, rel=0.1)  # places are of rows as they are
+    twice = Judge(judge.metric, judge.y[rows], np.zeros(len(rows), dtype=np.int64))
+    weighted = _estimated(once, single, views)
+    repeated = _estimated(twice, single[rows], views[:, rows])
+    assert weighted == pytest.approx(repeated, rel=0.1)  # places are of rows as they are
 
 
 def test_of_several_classes_it_is_the_mean_over_them():
@@ -115,9 +115,9 @@ def test_what_is_reported_has_the_gain_and_stays_a_metric():
     metric = get_metric("average_precision", n_classes=2, positive=1)
     judge = Judge(metric, np.arange(20) % 2, np.zeros(20, dtype=np.int64))
     reported = Reported(0.3, 0.05, 0.21, 0.41, 0.35, 0.02, 200, True)
-    found = of_the_mean(reported, 0.02, judge)
-    assert (found.value, found.gain_of_mean) == (pytest.approx(0.32), 0.02)
-    assert 0.21 < found.low < found.value < found.high
-    assert (found.error, found.raw, found.optimism) == (0.05, 0.35, 0.02)
+    gained = of_the_mean(reported, 0.02, judge)
+    assert (gained.value, gained.gain_of_mean) == (pytest.approx(0.32), 0.02)
+    assert 0.21 < gained.low < gained.value < gained.high
+    assert (gained.error, gained.raw, gained.optimism) == (0.05, 0.35, 0.02)
     high = of_the_mean(replace(reported, value=0.999), 0.02, judge)
     assert high.value == 1.0 >= high.high

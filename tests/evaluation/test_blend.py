@@ -4,23 +4,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from sklearn.metrics import log_loss
+from scipy.special import softmax
 
 from autoimb.assessment.crossfit import stratified_groups
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import get_metric
 from autoimb.budget import Deadline
-from autoimb.evaluation import blend as module
-from autoimb.evaluation.blend import ScoredRows, Weighing, blend
+from autoimb.evaluation.blend import blend
 from autoimb.evaluation.outcome import Scored, ranked
 from autoimb.policy import Result, SearchPolicy
 
 POLICY = SearchPolicy()
-
-
-def _proba(logits):
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return shifted / shifted.sum(axis=1, keepdims=True)
 
 
 def case(metric="average_precision", *, n=3000, k=6, n_classes=2, rate=0.05, same=False, seed=0):
@@ -35,7 +29,9 @@ def case(metric="average_precision", *, n=3000, k=6, n_classes=2, rate=0.05, sam
     results = {}
     for number in range(k):
         noise = np.random.default_rng(100 if same else 100 + number).normal(size=(n, n_classes))
-        results[number] = result_of(judge, _proba(prior + 1.5 * np.eye(n_classes)[y] + noise))
+        results[number] = result_of(
+            judge, softmax(prior + 1.5 * np.eye(n_classes)[y] + noise, axis=1)
+        )
     return judge, results
 
 
@@ -54,35 +50,22 @@ def result_of(judge, proba, **changes):
 @pytest.mark.parametrize("metric", ["average_precision", "roc_auc", "log_loss", "f1", "mcc"])
 def test_independent_errors_are_blended(metric):
     judge, results = case(metric)
-    (found,) = blend(judge, results)
+    (mixture,) = blend(judge, results)
     best = max(result.score.utility for result in results.values())
-    assert found.gain > 0
-    assert judge.utility((found.proba, found.labels(judge, results))) > best
-    assert 2 <= len(found.weights) <= POLICY.result.max_blended
-    weights = list(found.weights.values())
+    assert mixture.gain > 0
+    assert judge.utility((mixture.proba, mixture.labels(judge, results))) > best
+    assert 2 <= len(mixture.weights) <= POLICY.result.max_blended
+    weights = list(mixture.weights.values())
     assert weights == sorted(weights, reverse=True)
     assert sum(weights) == pytest.approx(1)
-    np.testing.assert_allclose(found.proba.sum(axis=1), 1)
+    np.testing.assert_allclose(mixture.proba.sum(axis=1), 1)
 
 
 def test_several_classes_are_blended():
     judge, results = case("balanced_accuracy", n_classes=3, n=1500)
-    (found,) = blend(judge, results)
-    assert found.is_blend
-    assert found.proba.shape == (len(judge.y), 3)
-
-
-@pytest.mark.parametrize("name", ["average_precision", "brier", "f1", "balanced_accuracy"])
-def test_what_weighs_a_blend(name):
-    """The log-likelihood a row, and the metric's mean over groups unless it is of labels."""
-    judge, results = case(name)
-    metric, y, group, proba = judge.metric, judge.y, judge.group, results[0].oof
-    rows = ScoredRows(judge, proba[None]).take(np.ones(len(y), dtype=bool))
-    expected = -log_loss(y, proba)
-    if metric.kind != "label":
-        values = [metric(y[group == g], proba[group == g]) for g in np.unique(group)]
-        expected += np.mean(values) if metric.greater_is_better else -np.mean(values)
-    assert rows.merit(rows.proba[0]) == pytest.approx(expected)
+    (mixture,) = blend(judge, results)
+    assert mixture.is_blend
+    assert mixture.proba.shape == (len(judge.y), 3)
 
 
 def test_for_labels_the_likelihood_alone_weighs():
@@ -97,15 +80,15 @@ def test_a_blend_whose_labels_are_worse_is_not_kept():
     judge, results = case("f1")
     right = judge.score(results[2].oof, judge.y)
     results[2] = result_of(judge, results[2].oof, labels=judge.y, score=right)
-    (found,) = blend(judge, results)
-    assert found.weights == {2: 1.0}
+    (mixture,) = blend(judge, results)
+    assert mixture.weights == {2: 1.0}
 
 
 def test_equal_strategies_stay_single():
     judge, results = case(same=True)
-    (found,) = blend(judge, results)
-    assert found.weights == {0: 1.0}
-    np.testing.assert_array_equal(found.proba, results[0].oof)
+    (mixture,) = blend(judge, results)
+    assert mixture.weights == {0: 1.0}
+    np.testing.assert_array_equal(mixture.proba, results[0].oof)
 
 
 def test_where_the_metric_is_at_its_limit_the_log_loss_decides():
@@ -115,9 +98,9 @@ def test_where_the_metric_is_at_its_limit_the_log_loss_decides():
         doubt = np.random.default_rng(number).uniform(0.01, 0.49, len(judge.y))
         proba = np.where(np.eye(2)[judge.y] == 1, 1 - doubt[:, None], doubt[:, None])
         results[number] = result_of(judge, proba)
-    (found,) = blend(judge, results)
+    (mixture,) = blend(judge, results)
     assert {r.score.value for r in results.values()} == {1.0}
-    assert found.is_blend
+    assert mixture.is_blend
 
 
 def test_noise_is_not_blended():
@@ -125,7 +108,7 @@ def test_noise_is_not_blended():
     judge, results = case("log_loss", k=1)
     rng = np.random.default_rng(7)
     for number in range(1, 12):
-        proba = _proba(rng.normal(size=(len(judge.y), 2)))
+        proba = softmax(rng.normal(size=(len(judge.y), 2)), axis=1)
         results[number] = result_of(judge, proba)
     assert blend(judge, results)[0].weights == {0: 1.0}
 
@@ -151,37 +134,21 @@ def test_one_candidate_or_one_group_is_single():
     assert not blend(alone, results)[0].is_blend
 
 
-def test_a_row_has_no_part_in_the_weights_that_mix_it():
-    """Turning the labels of one group changes nothing of how that group is predicted."""
-    judge, results = case("log_loss")
-    own = judge.group == judge.group[0]
-    (before,) = blend(judge, results)
-    turned = replace(judge, y=np.where(own, 1 - judge.y, judge.y))
-    proba = np.stack([results[number].oof for number in sorted(results)])
-    bags = module._draw_bags(len(proba), len(judge.y), 0, POLICY)
-    none = np.zeros(len(proba), dtype=bool)
-    weigh = Weighing(sorted(results), bags, Deadline(), POLICY, none, np.zeros((len(proba), 2)))
-    for labels in (judge, turned):
-        rows = ScoredRows(labels, proba)
-        weights, _ = weigh.fit(rows.take(~own))
-        np.testing.assert_allclose(before.proba[own], rows.mix(weights)[own])
-
-
 def test_a_view_mixes_a_part_as_it_was_predicted():
     judge, results = case()
-    (found,) = blend(judge, results)
-    assert found.is_blend
-    assert len(found.by_part) == len(judge.parts)
+    (mixture,) = blend(judge, results)
+    assert mixture.is_blend
+    assert len(mixture.by_part) == len(judge.parts)
     for part, (_, use) in enumerate(judge.parts):
-        np.testing.assert_allclose(found.view(results, part)[use], found.proba[use])
+        np.testing.assert_allclose(mixture.view(results, part)[use], mixture.proba[use])
     (single,) = blend(judge, {3: results[3]})
     np.testing.assert_allclose(single.view(results, 0), results[3].view(0))
 
 
 def test_an_expired_deadline_gives_the_best_single():
     judge, results = case()
-    (found,) = blend(judge, results, deadline=Deadline.after(-1))
-    assert list(found.weights) == ranked(results)[:1]
+    (mixture,) = blend(judge, results, deadline=Deadline.after(-1))
+    assert list(mixture.weights) == ranked(results)[:1]
 
 
 def test_no_clock_is_read_without_a_deadline(monkeypatch):

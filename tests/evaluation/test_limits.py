@@ -27,7 +27,7 @@ from autoimb.search.prepare import Table, prepare
 from autoimb.search.request import Request
 from autoimb.space.draw import Space
 from autoimb.space.option import Choice
-from autoimb.space.portfolio import first_networks, listed_networks
+from autoimb.space.portfolio import listed_networks
 from autoimb.space.strategy import Strategy, partner
 from tests.evaluation.test_blend import case, result_of
 from tests.support.studies import material, study
@@ -55,12 +55,14 @@ def rows(n_rows: int = 300) -> tuple[pd.DataFrame, np.ndarray]:
 
 def limits_of(megabytes: float = np.inf, seconds: float = np.inf) -> Limits:
     """Limits of the small study."""
-    given = material()
-    return Limits.of(given.dataset, given.plan, seconds=seconds, megabytes=megabytes)
+    inputs = material()
+    return Limits.of(inputs.dataset, inputs.plan, seconds=seconds, megabytes=megabytes)
 
 
 def by_network(name: str, ensemble: Choice = ENSEMBLES[0]) -> Strategy:
-    network = next(one for one in listed_networks(Space.restricted()) if one.name == name)
+    network = next(
+        network for network in listed_networks(Space.restricted()) if network.name == name
+    )
     return Strategy(**PLAIN, ensemble=ensemble, network=network)
 
 
@@ -71,30 +73,30 @@ def by_network(name: str, ensemble: Choice = ENSEMBLES[0]) -> Strategy:
     ("network", "ensemble"),
     [
         *((name, ENSEMBLES[0]) for name in ("mlp", "realmlp", "resnet", "tabm")),
-        *(("mlp", own) for own in ENSEMBLES[1:]),
+        *(("mlp", ensemble) for ensemble in ENSEMBLES[1:]),
     ],
 )
 def test_what_is_counted_before_training_is_there_after_it(network: str, ensemble: Choice) -> None:
-    given, strategy = material(), by_network(network, ensemble)
+    inputs, strategy = material(), by_network(network, ensemble)
     deployment = limits_of().deployment
     assert deployment is not None
-    plan = replace(given.plan, work=1 / 16)
-    outcome = evaluate(Task(given.dataset, plan, given.judge), Trial(strategy))
+    plan = replace(inputs.plan, work=1 / 16)
+    outcome = evaluate(Task(inputs.dataset, plan, inputs.judge), Trial(strategy))
     assert isinstance(outcome, Scored)
     assert outcome.fitted is not None
-    before = deployment.planned_footprint(strategy.network, strategy.ensemble)
-    after = deployment.fitted_footprint(outcome.fitted)
-    assert before.seconds == pytest.approx(after.seconds)
-    assert before.bytes == pytest.approx(after.bytes, rel=0.05)
+    planned = deployment.planned_footprint(strategy.network, strategy.ensemble)
+    counted = deployment.fitted_footprint(outcome.fitted)
+    assert planned.seconds == pytest.approx(counted.seconds)
+    assert planned.bytes == pytest.approx(counted.bytes, rel=0.05)
 
 
 def test_a_limit_is_broken_by_its_value() -> None:
     strategy = by_network("tabm")
     assert limits_of().broken_by(strategy) is None
     assert limits_of(megabytes=100, seconds=100).broken_by(strategy) is None
-    said = limits_of(megabytes=0.05).broken_by(strategy)
-    assert said is not None
-    assert "MB, where max_artifact_mb is 0.05" in said
+    reason = limits_of(megabytes=0.05).broken_by(strategy)
+    assert reason is not None
+    assert "MB, where max_artifact_mb is 0.05" in reason
     both = limits_of(megabytes=0.05, seconds=1e-6).broken_by(strategy)
     assert both is not None
     assert "s for 1,000 rows, where max_predict_seconds is 1e-06" in both
@@ -108,17 +110,17 @@ def test_counting_reads_no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_trees_that_break_a_limit_are_infeasible() -> None:
-    given, name = material(), "small_trees"
+    inputs, name = material(), "small_trees"
     trees = partner(name, costs=False)
-    grown = evaluate(Task(given.dataset, given.plan, given.judge), Trial(trees))
+    grown = evaluate(Task(inputs.dataset, inputs.plan, inputs.judge), Trial(trees))
     assert isinstance(grown, Scored)
     assert limits_of(megabytes=1e-3).broken_by(trees) is None  # not known before
     for outcome in (grown, Cut("time", grown, seconds=2.0)):
         assert within(outcome, limits_of(megabytes=10)) is outcome
-        found = within(outcome, limits_of(megabytes=1e-3))
-        assert isinstance(found, Infeasible)
-        assert "max_artifact_mb" in found.reason
-        assert found.seconds == outcome.seconds
+        infeasible = within(outcome, limits_of(megabytes=1e-3))
+        assert isinstance(infeasible, Infeasible)
+        assert "max_artifact_mb" in infeasible.reason
+        assert infeasible.seconds == outcome.seconds
     failed = Failed("why")
     assert within(failed, limits_of(megabytes=1e-3)) is failed
 
@@ -133,23 +135,9 @@ def tight() -> Limits:
         limits, listed = limits_of(megabytes=megabytes), listed_networks(space)
         with contextlib.suppress(OptionError):
             check_limits(space, limits)
-            assert all(limits.broken(own, ENSEMBLES[0]) is not None for own in listed)
+            assert all(limits.broken(network, ENSEMBLES[0]) is not None for network in listed)
             return limits
     raise AssertionError("no limit is as tight")
-
-
-def test_the_first_networks_are_those_that_keep_the_limits() -> None:
-    space = Space.restricted()
-    plans = [(f"network.{i}", own) for i, own in enumerate(first_networks(space))]
-    assert networks_within(space, Limits(), DEFAULT_POLICY) == plans
-    limits, listed = limits_of(megabytes=0.15), listed_networks(space)
-    kept = networks_within(space, limits, DEFAULT_POLICY)
-    assert 0 < len(kept) < len(plans)
-    assert kept == [
-        plan
-        for plan, own in zip(plans, listed, strict=True)
-        if limits.broken(own, ENSEMBLES[0]) is None
-    ]
 
 
 def test_the_smallest_network_comes_where_no_other_keeps_the_limits() -> None:
@@ -160,15 +148,15 @@ def test_the_smallest_network_comes_where_no_other_keeps_the_limits() -> None:
 
 def test_what_breaks_a_limit_is_listed_and_not_trained() -> None:
     limits = limits_of(megabytes=0.1)
-    found = study(n_trials=20, limits=limits)
-    reasons = {r.number: r.reason for r in found.records if r.status == "infeasible"}
+    result = study(n_trials=20, limits=limits)
+    reasons = {r.number: r.reason for r in result.records if r.status == "infeasible"}
     assert reasons
     assert all("max_artifact_mb is 0.1" in reason for reason in reasons.values())
-    assert not reasons.keys() & found.results.keys()
-    for record in found.records:
+    assert not reasons.keys() & result.results.keys()
+    for record in result.records:
         broken = limits.broken_by(record.strategy) is not None
         assert broken == (record.number in reasons)
-    assert sum(record.status == "complete" for record in found.records) == 20
+    assert sum(record.status == "complete" for record in result.records) == 20
 
 
 def test_a_blend_drops_the_lightest_until_it_keeps_the_limits() -> None:
@@ -180,10 +168,10 @@ def test_a_blend_drops_the_lightest_until_it_keeps_the_limits() -> None:
         def shares(self, fitted: object) -> tuple[float, float]:
             return 0.2, 0.5
 
-    (found,) = blend(judge, results, limits=Half())
-    assert list(found.weights) == list(free.weights)[:2]
-    assert sum(found.weights.values()) == pytest.approx(1)
-    assert all(len(weights) <= 2 for weights in found.by_part)
+    (mixture,) = blend(judge, results, limits=Half())
+    assert list(mixture.weights) == list(free.weights)[:2]
+    assert sum(mixture.weights.values()) == pytest.approx(1)
+    assert all(len(weights) <= 2 for weights in mixture.by_part)
 
 
 @pytest.mark.parametrize("share", [0.4, 0.9])
@@ -196,10 +184,10 @@ def test_partners_leave_a_network_its_place(share: float) -> None:
         def shares(self, fitted: object) -> tuple[float, float]:
             return share, 0.0
 
-    found = blend(judge, results, partners=[4, 5], limits=Shares())[-1]
-    assert len(found.weights) <= int(1 / share)
-    assert found.weights.keys() & {0, 1, 2, 3}
-    assert sum(found.weights.values()) == pytest.approx(1)
+    mixture = blend(judge, results, partners=[4, 5], limits=Shares())[-1]
+    assert len(mixture.weights) <= int(1 / share)
+    assert mixture.weights.keys() & {0, 1, 2, 3}
+    assert sum(mixture.weights.values()) == pytest.approx(1)
 
 
 # --- both faces -----------------------------------------------------------------------------------
@@ -222,9 +210,9 @@ def test_the_result_keeps_its_limits_and_says_what_it_takes(
     assert size <= deployed["counted_bytes"] <= deployed["max_bytes"] == 0.2 * MEGABYTE
     assert 0 < deployed["counted_seconds"] <= deployed["max_seconds"] == 30
     assert deployed["seconds"] > 0
-    said = inspect(path)
-    assert said["info"]["deployed"].items() <= deployed.items()
-    assert said["bytes"] == size
+    inspected = inspect(path)
+    assert inspected["info"]["deployed"].items() <= deployed.items()
+    assert inspected["bytes"] == size
     json.dumps(fitted.facts_.to_json(), allow_nan=False)
     fitted.report(tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
@@ -244,7 +232,7 @@ def test_a_slower_machine_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("autoimb.search.search.timed", lambda *_: 99.0)
     model = AutoImbClassifier(**ONE_TRIAL, max_predict_seconds=30).fit(*rows())
     notice = "takes 99 s for 1,000 rows, where max_predict_seconds is 30"
-    assert any(notice in own for own in model.facts_.notices)
+    assert any(notice in line for line in model.facts_.notices)
     assert "seconds" not in model.pipeline_.inspect()["info"]["deployed"]  # no clock in its bytes
 
 
@@ -277,11 +265,11 @@ def test_a_dry_run_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFix
     words = ["search", str(tmp_path / "rows.csv"), "--target", "y", "--trials", "5"]
     limits = ["--max-artifact-mb", "0.06", "--max-predict-seconds", "2"]
     assert main([*words, *limits, "--dry-run", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["request"]["max_predict_seconds"] == 2
-    assert "max_artifact_mb is 0.06" in told["infeasible"]["network resnet"]
-    assert "ensemble self_paced" in told["infeasible"]
-    assert "network mlp" not in told["infeasible"]
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["request"]["max_predict_seconds"] == 2
+    assert "max_artifact_mb is 0.06" in printed["infeasible"]["network resnet"]
+    assert "ensemble self_paced" in printed["infeasible"]
+    assert "network mlp" not in printed["infeasible"]
     assert main([*words, "--max-artifact-mb", "0.001", "--out", str(tmp_path / "run")]) == 2
     assert "would take" in capsys.readouterr().err
 
@@ -289,5 +277,5 @@ def test_a_dry_run_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFix
 def test_other_limits_are_another_search() -> None:
     table = Table(*rows())
     asked = [{"n_trials": 1}, {"n_trials": 2}, {"n_trials": 1, "max_artifact_mb": 5}]
-    plain, longer, limited = (prepare(table, Request(**own)).fingerprint for own in asked)
+    plain, longer, limited = (prepare(table, Request(**settings)).fingerprint for settings in asked)
     assert plain == longer != limited

@@ -21,7 +21,6 @@ from autoimb.evaluation.workload import make_plan, study_profile, subsampled, tr
 from autoimb.policy import Reserves, SearchPolicy, Sizes
 from autoimb.space.components import COMPONENTS
 from autoimb.space.resampling.component import RESAMPLING
-from autoimb.training.parts import Parts
 from tests.support.tables import (
     chosen,
     dataset_of,
@@ -143,19 +142,6 @@ def small_study(n_rows: int = 6_000):
     folds = plan_folds(dataset.y, cv=3, random_state=0)
     few, plan, _ = subsampled(dataset, folds, random_state=0, time_budget=0.1, policy=policy)
     return dataset, folds, (few, plan)
-
-
-@pytest.mark.parametrize("name", ["random_over", "random_under", "smote"])
-def test_sizes_are_meant_for_the_whole_table(name):
-    """The classes weigh after a method what they would weigh had no row been left out."""
-    dataset, folds, (few, plan) = small_study()
-    choice = chosen(RESAMPLING[name], 0.6)
-    whole = Parts(dataset, folds, seed=0).training(0, choice)
-    part = Parts(few, plan, seed=0).training(0, choice)
-    assert len(part.y) < len(whole.y)
-    shares = [np.bincount(p.y, p.weight) / p.weight.sum() for p in (part, whole)]
-    np.testing.assert_allclose(shares[0], shares[1], rtol=0.03)
-    np.testing.assert_allclose(part.prior, whole.prior, rtol=0.03)
 
 
 @pytest.mark.parametrize(

@@ -34,22 +34,6 @@ ROWS = 19
 TOLERANCE = {"rtol": 2e-4, "atol": 2e-5}
 
 
-@pytest.mark.parametrize(
-    ("function", "exact", "limit"),
-    [
-        (compiled._cosine, lambda x: math.cos(2 * math.pi * x), 40.0),
-        (compiled._exp, math.exp, 80.0),
-    ],
-    ids=["cosine", "exponential"],
-)
-def test_functions_are_exact_to_some_roundings(function, exact, limit):
-    x = np.linspace(-limit, limit, 20_003, dtype=np.float32)
-    x[:5] = [0.0, -0.0, 0.25, -0.5, 1e-20]
-    expected = np.array([exact(float(value)) for value in x])
-    computed = np.array([function(value) for value in x])
-    assert (abs(computed - expected) <= 3e-7 * np.maximum(1.0, expected)).all()
-
-
 def test_an_exponential_beyond_single_precision_is_finite_or_next_to_nothing():
     low, high = (float(compiled._exp(np.float32(x))) for x in (-1e30, 1e30))
     assert 0.0 <= low < 1e-37

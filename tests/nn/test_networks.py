@@ -64,13 +64,6 @@ def test_prediction_does_not_depend_on_chunks_and_survives_the_file(network_spec
     torch.testing.assert_close(other.predict(x, codes), whole)
 
 
-def test_a_residual_networks_row_does_not_depend_on_the_rows_beside_it():
-    network = drawn(spec("residual"))
-    x, _ = some_rows(network.spec)
-    whole = network.predict(x, None)
-    torch.testing.assert_close(network.predict(x[:, :2], None), whole[:, :2])
-
-
 # --- how they start -------------------------------------------------------------------------------
 
 

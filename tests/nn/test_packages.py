@@ -42,8 +42,8 @@ def compared(network, outputs, places, x, codes=None):
     expected.backward(upstream)
     network.backward(upstream.permute(1, 2, 0)[None].clone())
     for name, parameter, turn in places:
-        mine = turn(network.parameters.gradient(name)[0]).reshape(parameter.shape)
-        torch.testing.assert_close(mine, parameter.grad, rtol=1e-5, atol=1e-5, msg=name)
+        gradient = turn(network.parameters.gradient(name)[0]).reshape(parameter.shape)
+        torch.testing.assert_close(gradient, parameter.grad, rtol=1e-5, atol=1e-5, msg=name)
 
 
 def same(values):
@@ -139,7 +139,7 @@ def test_realmlp_is_that_of_its_package(activation, periodic):
     layers = {}
     for layer in module.modules():
         layers.setdefault(type(layer).__name__, []).append(layer)
-    layers = {name: iter(found) for name, found in layers.items()}
+    layers = {name: iter(instances) for name, instances in layers.items()}
 
     def of_categories(number):
         start = sum(levels[:number])

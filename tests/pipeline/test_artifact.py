@@ -302,36 +302,33 @@ def test_values_that_do_not_fit_are_refused(key: str, value: Any, path: Path) ->
         load(path)
 
 
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [("width", 10**9), ("depth", 10**9), ("k", 10**9), ("n_inputs", 10**12)],
-)
-def test_a_network_of_other_sizes_is_refused_before_memory_is_taken(
-    key: str, value: int, path: Path
-) -> None:
-    manifest, arrays = parts(path)
-    manifest["strategies"][0]["packs"][0]["spec"][key] = value
-    rewrite(path, manifest, arrays)
-    place = re.escape(f"$.strategies[0].packs[0].spec.{key}")
-    with pytest.raises(ArtifactError, match=f"manifest.json: Expected `int`.* - at `{place}`"):
-        load(path)
+PACK = "strategies[0].packs[0].spec"
+COLUMN = "schema.columns[2]"
 
 
 @pytest.mark.parametrize(
-    ("change", "sentence"),
+    ("place", "key", "value", "sentence"),
     [
-        ({"form": "a"}, "'a' is not a format of dates or durations"),
-        ({"more": 1}, "Object contains unknown field `more`"),
-        ({"kind": "colour"}, "Invalid enum value 'colour'"),
+        # Sizes are refused before memory is taken.
+        (PACK, "width", 10**9, "Expected `int`"),
+        (PACK, "depth", 10**9, "Expected `int`"),
+        (PACK, "k", 10**9, "Expected `int`"),
+        (PACK, "n_inputs", 10**12, "Expected `int`"),
+        (COLUMN, "form", "a", "'a' is not a format of dates or durations"),
+        (COLUMN, "more", 1, "Object contains unknown field `more`"),
+        (COLUMN, "kind", "colour", "Invalid enum value 'colour'"),
     ],
 )
-def test_a_column_that_no_table_has_is_refused(
-    change: dict[str, Any], sentence: str, path: Path
+def test_an_impossible_value_is_refused_with_its_place(
+    place: str, key: str, value: Any, sentence: str, path: Path
 ) -> None:
     manifest, arrays = parts(path)
-    manifest["schema"]["columns"][2] |= change
+    part: Any = manifest
+    for name in re.findall(r"\w+", place):
+        part = part[int(name) if name.isdigit() else name]
+    part[key] = value
     rewrite(path, manifest, arrays)
-    with pytest.raises(ArtifactError, match=rf"{sentence}.* - at `\$\.schema\.columns\[2\]"):
+    with pytest.raises(ArtifactError, match=rf"{sentence}.* - at `\$\.{re.escape(place)}"):
         load(path)
 
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -17,10 +16,8 @@ from msgspec import structs
 from scipy.special import softmax
 
 from autoimb.assessment.calibration import Calibrator, focal_posterior
-from autoimb.data.encoding.encoder import Encoder
-from autoimb.data.schema import infer_schema, parse
+from autoimb.data.schema import parse
 from autoimb.errors import InputError, SchemaError, TableError
-from autoimb.nn import network
 from autoimb.nn.network import build
 from autoimb.pipeline import fitted
 from autoimb.pipeline.fitted import (
@@ -29,7 +26,7 @@ from autoimb.pipeline.fitted import (
     fold_average,
     member_posterior,
 )
-from tests.support.pipelines import pack, pipeline, scored_rows, table
+from tests.support.pipelines import pipeline, scored_rows, table
 
 PIPELINE = pipeline()
 WITH_INTERVAL = {
@@ -40,13 +37,6 @@ WITH_INTERVAL = {
     "estimate": "new data",
 }
 IDENTITY = Calibrator.identity(2)
-
-
-def test_member_posterior_without_corrections_is_the_mean_softmax_over_k() -> None:
-    logits = np.random.default_rng(0).normal(size=(3, 5, 4, 2)).astype(np.float32)
-    posterior = member_posterior(logits, log_prior=np.zeros((3, 2)), gamma=0.0)
-    assert posterior.dtype == np.float64
-    np.testing.assert_allclose(posterior, softmax(logits, axis=-1).mean(axis=2), rtol=1e-6)
 
 
 def test_the_prior_correction_is_bayes_rule_for_each_member() -> None:
@@ -136,43 +126,12 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_allclose(PIPELINE.predict_proba(frame), whole, atol=1e-7)
 
 
-def test_each_fold_encodes_a_chunk_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[str] = []
-    for name in ("transform", "dense"):
-        original = getattr(Encoder, name)
-
-        def counted(self, *args, _name=name, _original=original, **kwargs):
-            calls.append(_name)
-            return _original(self, *args, **kwargs)
-
-        monkeypatch.setattr(Encoder, name, counted)
-    PIPELINE.predict_proba(table(20))
-    assert calls.count("transform") == 2  # folds; three packs
-    assert calls.count("dense") == 4  # folds, with and without PLE
-
-
 def test_columns_are_found_by_name() -> None:
     frame = table(20)
     shuffled = frame[frame.columns[::-1]].assign(more=1)
     np.testing.assert_array_equal(PIPELINE.predict_proba(shuffled), PIPELINE.predict_proba(frame))
     with pytest.raises(SchemaError, match="'amount'"):
         PIPELINE.predict_proba(frame.drop(columns="amount"))
-
-
-def test_an_array_is_taken_by_position() -> None:
-    X = np.random.default_rng(0).normal(size=(60, 3))
-    schema, _ = infer_schema(pd.DataFrame(X, columns=["x0", "x1", "x2"]))
-    columns = parse(X, schema)
-    encoders = tuple(
-        Encoder.fit(columns, np.arange(60), layout=PIPELINE.encoders[0].layout.__class__((), ()))
-        for _ in range(2)
-    )
-    strategy = replace(PIPELINE.strategies[1], packs=(pack(encoders, n_classes=2, k=1, ple=False),))
-    pipe = replace(
-        PIPELINE, schema=schema, encoders=encoders, strategies=(strategy,), weights=(1.0,)
-    )
-    assert pipe.predict_proba(X).shape == (60, 2)
-    assert pipe.feature_names_in_.tolist() == ["x0", "x1", "x2"]
 
 
 def test_with_threshold_changes_the_rule_only() -> None:
@@ -202,17 +161,6 @@ def test_a_pipeline_says_what_it_is() -> None:
     assert "Expected f1 on new data: 0.400 (95 % interval 0.300 to 0.510)." in text
 
 
-def parts_of(value: Any) -> Iterator[Any]:
-    """Yield a dataclass or struct and all of them that it holds."""
-    if hasattr(type(value), "__match_args__"):
-        yield value
-        for name in type(value).__match_args__:
-            yield from parts_of(getattr(value, name))
-    elif isinstance(value, tuple | list):
-        for item in value:
-            yield from parts_of(item)
-
-
 def test_the_repr_of_a_pipeline_is_short() -> None:
     text = repr(PIPELINE)
     assert "target='fraud', classes=['no', 'yes']" in text
@@ -223,15 +171,6 @@ def test_the_repr_of_a_pipeline_is_short() -> None:
     long = replace(long, info=names, schema=structs.replace(long.schema, target="t" * 500))
     long = replace(long, rule=structs.replace(long.rule, name="r" * 500))
     assert max(len(text), len(repr(long))) < 400
-
-
-def test_no_part_of_a_pipeline_prints_arrays() -> None:
-    schema = PIPELINE.schema
-    wide = structs.replace(schema, columns=schema.columns * 1_000)
-    for part in (*parts_of(PIPELINE), wide, parse(table(9), schema)):
-        assert len(repr(part)) < 1_000
-        assert "array(" not in repr(part)
-    assert "center=float64[6]" in repr(PIPELINE.encoders[0])
 
 
 def test_a_notebook_shows_score_interval_verdict_and_threshold() -> None:
@@ -245,28 +184,6 @@ def test_a_notebook_shows_score_interval_verdict_and_threshold() -> None:
     assert "class 20" not in several
 
 
-def counted_builds(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Write down the members of each network that is built to predict."""
-    built: list[int] = []
-
-    def counted(spec, members, **how):
-        built.append(members)
-        return build(spec, members, **how)
-
-    monkeypatch.setattr(network, "build", counted)
-    return built
-
-
-def test_networks_are_built_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    pipe, built = pipeline(), counted_builds(monkeypatch)
-    first = pipe.predict_proba(table(20))
-    assert built == [2] * 6  # three packs of two members on two folds
-    for rows in (1, 50, 20):
-        assert pipe.predict_proba(table(rows)).shape == (rows, 2)
-    np.testing.assert_array_equal(pipe.with_threshold(0.2).predict_proba(table(20)), first)
-    assert len(built) == 6
-
-
 @pytest.mark.parametrize(
     "copied",
     [
@@ -274,27 +191,22 @@ def test_networks_are_built_once(monkeypatch: pytest.MonkeyPatch) -> None:
         lambda pipe: replace(pipe, strategies=tuple(map(replace, pipe.strategies))),
     ],
 )
-def test_a_copy_has_networks_of_its_own(copied: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_copy_predicts_the_same(copied: Any) -> None:
     pipe = pipeline()
     size = len(pickle.dumps(pipe))
     first = pipe.predict_proba(table(20))
     assert len(pickle.dumps(pipe)) == size
-    copy, built = copied(pipe), counted_builds(monkeypatch)
-    np.testing.assert_array_equal(copy.predict_proba(table(20)), first)
-    assert len(built) == 6
+    np.testing.assert_array_equal(copied(pipe).predict_proba(table(20)), first)
 
 
-def test_threads_that_predict_at_once_have_networks_of_their_own(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_threads_may_predict_at_once() -> None:
     frames = [table(40 + number, random_state=number) for number in range(16)]
     expected = [PIPELINE.predict_proba(frame) for frame in frames]
-    pipe, built = pipeline(), counted_builds(monkeypatch)
+    pipe = pipeline()
     for _ in range(3):
         with ThreadPoolExecutor(4) as pool:
             for proba, same in zip(pool.map(pipe.predict_proba, frames), expected):
                 np.testing.assert_allclose(proba, same, atol=1e-7)
-    assert len(built) <= 4 * 6
 
 
 def test_a_row_may_be_a_dict_or_a_series() -> None:

@@ -118,13 +118,6 @@ def test_the_leaderboard_is_sorted_and_complete(case_result, case_facts):
     assert case_facts.leaderboard == leaderboard(reversed(case_result.records), reported=reported)
 
 
-def test_failures_have_reasons(case_facts):
-    assert [(row["trial"], row["status"], row["reason"]) for row in case_facts.failures] == [
-        (4, "failed", "boom"),
-        (5, "infeasible", "too few rows"),
-    ]
-
-
 def test_only_scored_rows_count(case_result, case_facts):
     matrix = np.array(case_facts.confusion["matrix"])
     assert matrix.sum() == SCORED == case_facts.plan["rows_scored"]

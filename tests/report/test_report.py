@@ -11,7 +11,6 @@ import pytest
 
 from autoimb.report.build import Facts, render
 from autoimb.report.formats import as_text, count, decimals, duration, percent, scored, signed
-from tests.support.programs import python
 
 EVIL = '<script>alert("x")</script>&\'"--><svg onload=alert(1)>'
 
@@ -154,9 +153,9 @@ def test_undefined_numbers_become_dashes(case_facts):
 @pytest.mark.parametrize(
     ("standing", "expected"),
     [
-        ("", None),
-        ("within error", "better than the winner, but within error"),
-        ("ahead", "better than the winner by more than 2 standard errors"),
+        ("", set()),
+        ("within error", {", but within error"}),
+        ("ahead", {" by more than 2 standard"}),
     ],
 )
 def test_a_tile_above_the_winner_explains_it(standing, expected, case_facts):
@@ -164,9 +163,10 @@ def test_a_tile_above_the_winner_explains_it(standing, expected, case_facts):
         row | {"standing": standing if row["name"] == "none" else ""} for row in case_facts.scores
     ]
     text = Page(replace(case_facts, scores=scores)).text
-    matches = [words for words in ("within error", "by more than 2") if words in text]
-    assert len(matches) == (expected is not None)
-    assert expected is None or expected in text
+    assert (
+        set(re.findall("better than the winner(, but within error| by more than 2 standard)", text))
+        == expected
+    )
 
 
 def test_a_bare_search_has_a_report(case_facts):
@@ -192,20 +192,6 @@ def test_a_bare_search_has_a_report(case_facts):
     assert "There were no paired comparisons" in html
     assert "None: no trial failed" in html
     assert "<figure>" not in html
-
-
-def test_rendering_touches_no_global_state(case_facts):
-    code = (
-        "import sys, json; from autoimb.report.build import Facts, render\n"
-        "assert 'matplotlib' not in sys.modules and 'jinja2' not in sys.modules\n"
-        "facts = Facts.from_json(json.load(sys.stdin))\n"
-        "html = render(facts)\n"
-        "assert 'matplotlib.pyplot' not in sys.modules and 'torch' not in sys.modules\n"
-        "import matplotlib; assert matplotlib.rcParams['svg.fonttype'] == 'path'\n"
-        "assert render(facts) == html"
-    )
-    done = python("-c", code, input=json.dumps(case_facts.to_json()))
-    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(

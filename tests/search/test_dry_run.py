@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import json
 import threading
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from msgspec import structs
 from sklearn.model_selection import StratifiedKFold
 
 import autoimb
 from autoimb import AutoImbClassifier
 from autoimb.cli import main
-from autoimb.data.folds import plan_folds
-from autoimb.evaluation.workload import input_bytes
 from autoimb.policy import DEFAULT_POLICY
 from autoimb.runtime.pool import Local
 from tests.support.pipelines import table
-from tests.support.tables import ONE_TRIAL, dataset_of
-
-FACTOR = 4.0  # within which the work of a small search is that of the strategies expected
+from tests.support.tables import ONE_TRIAL
 
 
 def rows(n_rows: int = 240, *, every: int = 6) -> tuple[pd.DataFrame, np.ndarray]:
@@ -50,38 +44,38 @@ def file(tmp_path: Path) -> Path:
 @pytest.mark.usefixtures("untrained")
 def test_it_says_what_the_report_of_the_search_says() -> None:
     frame, y = rows()
-    told = autoimb.dry_run(AutoImbClassifier(**ONE_TRIAL), frame, y)
-    assert told.columns == dict.fromkeys(["amount", "count"], "numeric") | dict.fromkeys(
+    run = autoimb.dry_run(AutoImbClassifier(**ONE_TRIAL), frame, y)
+    assert run.columns == dict.fromkeys(["amount", "count"], "numeric") | dict.fromkeys(
         ["colour", "shop", "paid"], "categorical"
     ) | {"day": "date", "currency": "constant"}
-    assert told.profile["rows"] == 240
-    assert told.profile["positive"] == "bad"
-    assert told.plan["rows_scored"] == 240
-    assert any("currency" in notice for notice in told.notices)
+    assert run.profile["rows"] == 240
+    assert run.profile["positive"] == "bad"
+    assert run.plan["rows_scored"] == 240
+    assert any("currency" in notice for notice in run.notices)
     # The labels and the days of these rows are both periodic.
-    assert [finding.code for finding in told.findings] == ["AIMB001", "AIMB008"]
-    assert told.trials == 1
-    assert json.loads(json.dumps(told.to_json()))["checks"][0]["code"] == "AIMB001"
+    assert [finding.code for finding in run.findings] == ["AIMB001", "AIMB008"]
+    assert run.trials == 1
+    assert json.loads(json.dumps(run.to_json()))["checks"][0]["code"] == "AIMB001"
 
 
 def test_a_search_then_has_the_same_table_plan_and_checks() -> None:
     frame, y = rows()
     model = AutoImbClassifier(**ONE_TRIAL | {"cv": 3})
-    told = autoimb.dry_run(model, frame, y)
+    run = autoimb.dry_run(model, frame, y)
     assert not hasattr(model, "n_features_in_")
     facts = model.fit(frame, y).facts_
-    assert (told.profile, told.plan, told.request) == (facts.profile, facts.plan, facts.request)
-    assert set(told.notices) <= set(facts.notices)
-    assert [one.to_json() for one in told.findings] == facts.checks[: len(told.findings)]
+    assert (run.profile, run.plan, run.request) == (facts.profile, facts.plan, facts.request)
+    assert set(run.notices) <= set(facts.notices)
+    assert [finding.to_json() for finding in run.findings] == facts.checks[: len(run.findings)]
 
 
 @pytest.mark.usefixtures("untrained")
 def test_options_that_cannot_run_are_named_with_the_reason() -> None:
     frame, y = rows(60, every=20)  # three rows of the rarest class
-    told = autoimb.dry_run(AutoImbClassifier(n_trials=5, resampling=["none", "smote"]), frame, y)
-    assert list(told.infeasible) == ["resampling smote"]
-    assert "rows of the rarest class" in told.infeasible["resampling smote"]
-    assert "resampling smote: smote needs at least" in str(told)
+    run = autoimb.dry_run(AutoImbClassifier(n_trials=5, resampling=["none", "smote"]), frame, y)
+    assert list(run.infeasible) == ["resampling smote"]
+    assert "rows of the rarest class" in run.infeasible["resampling smote"]
+    assert "resampling smote: smote needs at least" in str(run)
 
 
 @pytest.mark.usefixtures("untrained")
@@ -132,11 +126,11 @@ def test_the_command_prints_json_and_ends_as_fail_on_says(
     assert main([*words, "--fail-on", "warning"]) == 3
     frame, y = pd.read_csv(file).drop(columns="y"), pd.read_csv(file)["y"]
     same = AutoImbClassifier(n_jobs=-1, random_state=0, verbose=1)
-    told = json.loads(capsys.readouterr().out)
+    printed = json.loads(capsys.readouterr().out)
     expected = json.loads(json.dumps(autoimb.dry_run(same, frame, y).to_json()))
     named = ("target", "data")  # which arrays have not
-    assert told["request"] | dict.fromkeys(named) == expected["request"] | dict.fromkeys(named)
-    assert told | {"request": None} == expected | {"request": None}
+    assert printed["request"] | dict.fromkeys(named) == expected["request"] | dict.fromkeys(named)
+    assert printed | {"request": None} == expected | {"request": None}
     assert main([*words, "--fail-on", "error", "--drop", "day"]) == 0
 
 
@@ -153,16 +147,6 @@ def test_it_takes_what_fit_takes() -> None:
     model = AutoImbClassifier(
         **ONE_TRIAL | {"cv": StratifiedKFold(3).split(frame, y)}, callbacks=[lock.acquire]
     )
-    told = autoimb.dry_run(model, frame, y)
-    assert told.plan["folds"] == 3
+    run = autoimb.dry_run(model, frame, y)
+    assert run.plan["folds"] == 3
     assert not hasattr(model, "feature_names_in_")
-
-
-def test_columns_that_no_network_reads_take_no_memory() -> None:
-    random = np.random.default_rng(0)
-    dataset = dataset_of(pd.DataFrame(random.normal(size=(300, 600))), np.arange(300) % 2)
-    folds = plan_folds(dataset.y, random_state=0)
-    fewer = replace(dataset, layout=structs.replace(dataset.layout, screened=256))
-    assert input_bytes(fewer, folds) == pytest.approx(
-        input_bytes(dataset, folds) * 256 / 600, rel=0.01
-    )

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,37 +46,29 @@ def limited(folder: Path, names: tuple[str, ...], limit: object, used: int, cach
     write(folder / "memory.stat", f"anon 5\n{names[2]} {cache}\n")
 
 
-def test_without_a_limit_the_machine_says_what_is_free(tmp_path: Path) -> None:
-    root = machine(tmp_path, "4:memory:/\n0::/\n")
-    limited(root / "sys" / "fs" / "cgroup" / "memory", V1, 2**63 - 4096, GB, 0)
-    assert free_memory(root) == 16 * GB
-
-
 @pytest.mark.parametrize(
-    ("line", "mount", "names"),
-    [("0::/user/job", "sys/fs/cgroup", V2), ("4:cpu,memory:/job", "sys/fs/cgroup/memory", V1)],
+    ("line", "folder", "names", "usage", "free"),
+    [
+        ("4:memory:/", "memory", V1, (2**63 - 4096, GB, 0), 16 * GB),  # without a limit
+        ("0::/user/job", "user/job", V2, (4 * GB, 3 * GB, GB), 2 * GB),
+        ("4:cpu,memory:/job", "memory/job", V1, (4 * GB, 3 * GB, GB), 2 * GB),
+        ("0::/user/job", "user/job", V2, ("max", 3 * GB, 0), 16 * GB),
+        ("0::/user/job", "user", V2, (8 * GB, 7 * GB, 0), GB),  # the one above counts as well
+        ("4:memory:/docker/0123", "memory", V1, (2 * GB, GB, 0), GB),  # named from outside
+    ],
 )
 def test_a_cgroup_leaves_what_it_has_not_used(
-    line: str, mount: str, names: tuple[str, ...], tmp_path: Path
+    line: str,
+    folder: str,
+    names: tuple[str, ...],
+    usage: tuple[Any, int, int],
+    free: int,
+    tmp_path: Path,
 ) -> None:
     """Pages of files that can be given back are as good as free."""
     root = machine(tmp_path, f"9:name=systemd:/\n{line}\n")
-    folder = root / mount / line.rpartition(":")[2].lstrip("/")
-    limited(folder, names, 4 * GB, 3 * GB, GB)
-    assert free_memory(root) == 2 * GB
-
-
-def test_a_cgroup_above_counts_as_well(tmp_path: Path) -> None:
-    root = machine(tmp_path, "0::/user/job\n")
-    limited(root / "sys" / "fs" / "cgroup" / "user" / "job", V2, "max", 3 * GB, 0)
-    limited(root / "sys" / "fs" / "cgroup" / "user", V2, 8 * GB, 7 * GB, 0)
-    assert free_memory(root) == GB
-
-
-def test_of_a_container_that_is_named_from_outside_the_mount_counts(tmp_path: Path) -> None:
-    root = machine(tmp_path, "4:memory:/docker/0123\n")
-    limited(root / "sys" / "fs" / "cgroup" / "memory", V1, 2 * GB, GB, 0)
-    assert free_memory(root) == GB
+    limited(root / "sys" / "fs" / "cgroup" / folder, names, *usage)
+    assert free_memory(root) == free
 
 
 def test_the_machine_has_no_more_than_its_cgroups_allow(tmp_path: Path) -> None:
@@ -105,18 +98,18 @@ def test_workers_share_what_the_user_gives_where_that_is_less(tmp_path: Path) ->
 def test_the_command_line_says_what_workers_may_hold(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given: list[int | None] = []
+    limits: list[int | None] = []
 
     def refuse(*_: object, settings: StudySettings, **__: object) -> None:
-        given.append(settings.memory)
+        limits.append(settings.memory)
         raise RunError("enough")
 
     monkeypatch.setattr(searching, "run_study", refuse)
     table(60).assign(y=[0, 1, 1] * 20).to_csv(tmp_path / "rows.csv", index=False)
     words = ["search", str(tmp_path / "rows.csv"), "--target", "y", "--trials", "1", "--jobs", "1"]
-    for own in ([], ["--max-memory", "2GB"]):
-        assert main([*words, *own, "--out", str(tmp_path / f"run{len(own)}")]) == 2
-    assert given == [None, 2 * 10**9]
+    for option in ([], ["--max-memory", "2GB"]):
+        assert main([*words, *option, "--out", str(tmp_path / f"run{len(option)}")]) == 2
+    assert limits == [None, 2 * 10**9]
 
 
 def test_where_the_system_does_not_say_there_is_no_limit(tmp_path: Path) -> None:
@@ -149,7 +142,7 @@ def test_a_mapped_file_is_nobodys_own(tmp_path: Path) -> None:
     ) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        held = private_memory(process.pid)
+        private = private_memory(process.pid)
         process.communicate()
-    assert 64 * 2**20 < held < 128 * 2**20
+    assert 64 * 2**20 < private < 128 * 2**20
     assert private_memory(process.pid) == 0

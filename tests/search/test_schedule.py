@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import multiprocessing
 import random
 import time
@@ -14,7 +13,6 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from autoimb.cli import main
 from autoimb.errors import OptionError
 from autoimb.estimator import AutoImbClassifier
 from autoimb.evaluation.outcome import Failed, Outcome
@@ -25,7 +23,6 @@ from autoimb.search.request import Request
 from autoimb.search.study import StudyResult
 from autoimb.space.draw import Space
 from tests.support import studies, tables
-from tests.test_docs import command_lines
 
 SPACE = Space.restricted(
     {"resampling": ["none", "random_over"], "ensemble": ["single"], "network": ["mlp", "resnet"]}
@@ -56,8 +53,8 @@ def late(task, trial, *, seconds):
 def told(result: StudyResult) -> list[object]:
     """All that a study says, but for its seconds."""
     board = [(r.number, r.stage, r.status, r.strategy, r.score) for r in result.records]
-    kept = [(n, own.fitted is not None) for n, own in result.results.items()]
-    return [board, kept, list(result.duels)]
+    with_networks = [(n, scored.fitted is not None) for n, scored in result.results.items()]
+    return [board, with_networks, list(result.duels)]
 
 
 def test_a_batch_is_closed_until_all_of_it_has_ended():
@@ -82,23 +79,23 @@ def test_a_small_batch_begins_too():
 
 @pytest.mark.slow
 def test_the_pace_of_workers_decides_nothing():
-    given = {"space": SPACE, "duels": True, "partners": ("small_trees",), "n_jobs": 2}
-    given |= {
+    settings = {"space": SPACE, "duels": True, "partners": ("small_trees",), "n_jobs": 2}
+    settings |= {
         "backend": Synchronous(LOCAL),
         "n_trials": 30,
         "evaluate": partial(late, seconds=0.05),
     }
-    first, *others = (told(studies.study(**given)) for _ in range(3))
+    first, *others = (told(studies.study(**settings)) for _ in range(3))
     board = first[0]
     assert {stage for _, stage, *_ in board} == {"network", "search", "partner"}
     assert others == [first, first]
 
 
 def test_a_process_without_children_runs_batches_one_trial_after_the_other(monkeypatch):
-    given = {"space": SPACE, "n_jobs": 2, "n_trials": 6, "backend": Synchronous(LOCAL)}
-    found = told(studies.study(**given))
+    settings = {"space": SPACE, "n_jobs": 2, "n_trials": 6, "backend": Synchronous(LOCAL)}
+    in_workers = told(studies.study(**settings))
     monkeypatch.setattr(multiprocessing.current_process(), "daemon", True)
-    assert told(studies.study(**given)) == found
+    assert told(studies.study(**settings)) == in_workers
 
 
 def searched(
@@ -125,19 +122,8 @@ def test_leaderboard_and_artifact_are_the_same_to_the_byte(
 ) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     frame, y = tables.mixed_table("binary", 240)
-    found = [searched(frame, y, tmp_path / f"{i}", n_jobs=2) for i in range(3)]
-    assert found[1:] == found[:1] * 2
-
-
-def test_the_documented_command(tmp_path: Path) -> None:
-    (words,) = (words for words in command_lines() if "--schedule" in words)
-    frame, y = tables.mixed_table("binary", 60)
-    frame.assign(churned=y).to_csv(tmp_path / "churn.csv", index=False)
-    words[2] = str(tmp_path / "churn.csv")
-    small = ["--n-trials", "1", "--n-jobs", "1", "--network", "mlp", "--partners", "none"]
-    assert main([*words[1:], *small, "--cv", "2", "--out", str(tmp_path / "run")]) == 0
-    run = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert run["request"]["schedule"] == "synchronous"
+    results = [searched(frame, y, tmp_path / f"{i}", n_jobs=2) for i in range(3)]
+    assert results[1:] == results[:1] * 2
 
 
 @pytest.mark.parametrize("limits", [{}, {"time_budget": 60.0}, {"n_trials": 3, "time_budget": 60}])

@@ -13,7 +13,6 @@ import pytest
 import autoimb.pipeline.artifact as artifacts
 import autoimb.search.search as searching
 from autoimb import AutoImbClassifier, load
-from autoimb.budget import Budget
 from autoimb.cli import main
 from autoimb.errors import InputError, OptionError, SchemaError, TargetError
 from autoimb.search.prepare import Preparation, Table, prepare
@@ -49,24 +48,13 @@ def prepared(frame: pd.DataFrame, y: np.ndarray, **asked: Any) -> Preparation:
 @pytest.mark.parametrize("share", [0.1, 0.25, 0.5, 0.9])
 def test_a_share_of_each_class_is_held_out_and_a_row_of_each_stays(share: float) -> None:
     y = np.repeat(["a", "b", "c", "d"], [400, 40, 2, 1])
-    held = held_out(y, share, random_state=0)
+    tested = held_out(y, share, random_state=0)
     for label in "ab":
-        assert held[y == label].mean() == pytest.approx(share)
-    assert not held[y == "d"].any()
-    assert not held[y == "c"].all()
-    np.testing.assert_array_equal(held, held_out(y, share, random_state=0))
-    assert (held != held_out(y, share, random_state=1)).any()
-
-
-def test_a_held_out_row_is_in_nothing_that_is_prepared() -> None:
-    frame, y = table()
-    made = prepared(frame, y, holdout=0.25)
-    assert made.test is not None
-    held = held_out(y, 0.25, random_state=0)
-    np.testing.assert_array_equal(made.test.frame, frame[held])
-    np.testing.assert_array_equal(made.dataset.columns.numbers[:, 0], frame["a"][~held])
-    assert made.profile.n_rows == len(made.folds.scored) == (~held).sum()
-    assert (made.target.classes[made.test.codes] == y[held]).all()
+        assert tested[y == label].mean() == pytest.approx(share)
+    assert not tested[y == "d"].any()
+    assert not tested[y == "c"].all()
+    np.testing.assert_array_equal(tested, held_out(y, share, random_state=0))
+    assert (tested != held_out(y, share, random_state=1)).any()
 
 
 def test_weights_and_given_splits_follow_the_rows_that_stay() -> None:
@@ -74,14 +62,14 @@ def test_weights_and_given_splits_follow_the_rows_that_stay() -> None:
     weight = np.linspace(0, 2, len(y))  # the first row weighs nothing
     rows = np.arange(len(y))
     cv = [(rows[rows % 3 != k], rows[rows % 3 == k]) for k in range(3)]
-    made = prepared(frame, y, weight=weight, holdout=0.25, cv=cv)
-    assert made.test is not None
-    held = np.zeros(len(y), dtype=bool)
-    held[1:] = held_out(y[1:], 0.25, random_state=0)
-    stays = ~held & (weight > 0)
-    np.testing.assert_allclose(made.dataset.weight, weight[stays] / weight[stays].mean())
-    np.testing.assert_allclose(made.test.weight, weight[held])
-    for k, fold in enumerate(made.folds.folds):
+    preparation = prepared(frame, y, weight=weight, holdout=0.25, cv=cv)
+    assert preparation.test is not None
+    tested = np.zeros(len(y), dtype=bool)
+    tested[1:] = held_out(y[1:], 0.25, random_state=0)
+    stays = ~tested & (weight > 0)
+    np.testing.assert_allclose(preparation.dataset.weight, weight[stays] / weight[stays].mean())
+    np.testing.assert_allclose(preparation.test.weight, weight[tested])
+    for k, fold in enumerate(preparation.folds.folds):
         np.testing.assert_array_equal(rows[stays][fold.score] % 3, k)
 
 
@@ -123,19 +111,19 @@ def _one_moment(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_test_row_changes_nothing_but_its_own_line(n_classes: int, tmp_path: Path) -> None:
     """Law 1: the artifact is the same to the byte, whatever stands in the rows of the test."""
     frame, y = table(n_classes)
-    held = held_out(y, 0.3, random_state=0)
+    tested = held_out(y, 0.3, random_state=0)
     other = frame.copy()
-    other.loc[held, "a"] = 1e9
-    other.loc[held, "b"] = "a level before all others"
+    other.loc[tested, "a"] = 1e9
+    other.loc[tested, "b"] = "a level before all others"
     before, model = artifact(frame, y, tmp_path / "a", holdout=0.3)
     after, changed = artifact(other, y, tmp_path / "b", holdout=0.3)
     assert after == before
     assert changed.test_score_ < model.test_score_
     assert changed.facts_.scores == model.facts_.scores
-    train = frame[~held].reset_index(drop=True), y[~held]
-    given, alike = artifact(*train, tmp_path / "c", test=(frame[held], y[held]))
+    train = frame[~tested].reset_index(drop=True), y[~tested]
+    given, alike = artifact(*train, tmp_path / "c", test=(frame[tested], y[tested]))
     alone, bare = artifact(*train, tmp_path / "d")
-    turned, _ = artifact(*train, tmp_path / "e", test=(other[held], y[held][::-1]))
+    turned, _ = artifact(*train, tmp_path / "e", test=(other[tested], y[tested][::-1]))
     assert given == alone == turned == before
     assert alike.test_score_ == model.test_score_
     assert bare.test_score_ is None
@@ -163,21 +151,6 @@ def test_the_exported_pipeline_predicts_the_rows_once(n_classes: int, tmp_path: 
     )
     page = model.report(tmp_path / "report.html").read_text("utf-8")
     assert page.rindex("on 100 rows that nothing else saw") > page.rindex("<h2")
-
-
-def test_of_many_rows_as_many_are_predicted_as_there_is_time_for() -> None:
-    frame, y = table()
-    made = prepared(frame, y, test=(frame, y))
-    budget = Budget.start(10.0)
-    test, seconds = searching._test_rows(made, budget)
-    assert test is not None
-    assert test is made.test
-    assert 0 < seconds < 0.1
-    few = test.at_most(100)
-    assert len(few.codes) == len(few.frame) == 100
-    counts = np.bincount(test.codes)
-    np.testing.assert_allclose(np.bincount(few.codes, few.weight), counts)
-    assert few.n_given == 300
 
 
 # --- the command line -----------------------------------------------------------------------------

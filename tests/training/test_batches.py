@@ -13,7 +13,7 @@ from autoimb.data.folds import plan_folds
 from autoimb.randomness import Key
 from autoimb.space.components import COMPONENTS
 from autoimb.space.resampling.batch_balancing import batch_shares
-from autoimb.space.resampling.component import RESAMPLING, over_counts
+from autoimb.space.resampling.component import RESAMPLING
 from autoimb.training.members import MemberRows
 from autoimb.training.parts import TrainingPart
 from autoimb.training.trainer import _BalancedStream
@@ -53,14 +53,6 @@ def test_every_class_has_its_floor_and_the_others_their_proportions(counts, stre
     assert (counts[lifted] ** (1.0 - strength) * proportions.mean() <= least + 1e-9).all()
 
 
-@pytest.mark.parametrize("strength", [0.0, 0.4, 1.0])
-def test_without_a_floor_the_shares_are_those_of_over_sampling(strength):
-    counts = np.array([40_000, 900, 100])
-    wanted = over_counts(counts, strength)
-    shares = batch_shares(counts, 10_000, strength=strength, floor=1)
-    np.testing.assert_allclose(shares, wanted / wanted.sum(), rtol=1e-2)
-
-
 def stream(counts, shares, *, batch=32, key=KEY):
     """A stream of rows 0, 1, 2, ... of which the first are of class 0, and so on."""
     y = np.repeat(np.arange(len(counts)), counts)
@@ -96,15 +88,6 @@ def test_the_rows_of_a_class_are_used_up_before_one_comes_again():
         assert not np.array_equal(passes[0], passes[1])  # and in another order
 
 
-def test_draws_follow_from_the_key_alone():
-    first, again, other = (
-        stream([50, 6], [0.7, 0.3], key=k)[0] for k in (KEY, KEY, Key(1, fold=2, member=2))
-    )
-    rows = first.take(320)[0]
-    np.testing.assert_array_equal(again.take(320)[0], rows)
-    assert not np.array_equal(other.take(320)[0], rows)
-
-
 # --- the prior that networks see ------------------------------------------------------------------
 
 
@@ -121,10 +104,10 @@ def part_of(dataset, resampling) -> TrainingPart:
     return parts_of(dataset, plan_of(dataset)).training(0, resampling)
 
 
-def mass_of(seen: MemberRows, part: TrainingPart, batch: int) -> np.ndarray:
+def mass_of(member: MemberRows, part: TrainingPart, batch: int) -> np.ndarray:
     """The weight with which each class comes in the long run, counted from draws."""
-    y, weight = part.y[seen.rows], seen.weights
-    drawn = _BalancedStream(np.arange(len(y)), weight, KEY, y=y, shares=seen.shares, batch=batch)
+    y, weight = part.y[member.rows], member.weights
+    drawn = _BalancedStream(np.arange(len(y)), weight, KEY, y=y, shares=member.shares, batch=batch)
     # each row's weight by how often its class comes, and never by which of its rows do
     rows, _ = drawn.take(400 * batch)
     often = np.bincount(y[rows]) / np.bincount(y) / len(rows)
@@ -151,11 +134,11 @@ def test_the_prior_is_corrected_by_the_rates_of_the_draws(kind, others):
     dataset = replace(dataset, weight=weight)
     round_ = first_round_with(dataset, resampling=balanced, **others)
     part = part_of(dataset, balanced)
-    for seen in round_.rows[: len(round_.rows) // 2]:  # those of the first of two folds
-        mass = mass_of(seen, part, round_.schedule.batch_size)
+    for member in round_.rows[: len(round_.rows) // 2]:  # those of the first of two folds
+        mass = mass_of(member, part, round_.schedule.batch_size)
         assert mass.sum() == pytest.approx(1.0, rel=2e-3)  # weights have mean 1
         np.testing.assert_allclose(
-            np.exp(seen.correction) * mass, part.prior, rtol=1e-2 * len(mass)
+            np.exp(member.correction) * mass, part.prior, rtol=1e-2 * len(mass)
         )
 
 
@@ -163,9 +146,9 @@ def test_logit_adjustment_adds_the_prior_of_the_batches():
     dataset = dataset_of(*mixed_table("binary"))
     loss = chosen(COMPONENTS["loss"]["logit_adjusted"], 0.5)
     round_ = first_round_with(dataset, resampling=balanced, loss=loss)
-    seen = round_.rows[0]
-    prior = seen.counts / seen.counts.sum()  # what the loss is given
-    mass = mass_of(seen, part_of(dataset, balanced), round_.schedule.batch_size)
+    member = round_.rows[0]
+    prior = member.counts / member.counts.sum()  # what the loss is given
+    mass = mass_of(member, part_of(dataset, balanced), round_.schedule.batch_size)
     np.testing.assert_allclose(prior, mass, rtol=2e-2)
 
 
@@ -187,11 +170,3 @@ def test_rows_that_were_left_out_to_save_time_change_no_share():
     np.testing.assert_allclose(of_few.shares, of_all.shares, rtol=0.02)
     np.testing.assert_allclose(np.ptp(of_few.weights), 0.0, atol=1e-9)  # no row weighs more
     np.testing.assert_allclose(of_few.correction, of_all.correction, atol=0.03)
-
-
-def test_an_epoch_has_as_many_batches_as_without_it():
-    dataset = dataset_of(*mixed_table("binary"))
-    assert (
-        first_round_with(dataset, resampling=balanced).schedule
-        == first_round_with(dataset).schedule
-    )

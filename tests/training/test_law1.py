@@ -37,7 +37,7 @@ from autoimb.data.schema import infer_schema, parse
 from autoimb.evaluation.assemble import calibrate
 from autoimb.evaluation.outcome import Outcome, Scored
 from autoimb.evaluation.task import Task, Trial
-from autoimb.nn.network import Network, build
+from autoimb.nn.network import build
 from autoimb.pipeline.fitted import FittedMemberPack
 from autoimb.space.class_weight import CLASS_WEIGHT
 from autoimb.space.components import COMPONENTS
@@ -45,7 +45,7 @@ from autoimb.space.option import Choice, Component
 from autoimb.space.strategy import Strategy
 from autoimb.training.checkpoints import Selector
 from autoimb.training.fit import Trained
-from autoimb.training.inputs import Evaluation, Inputs
+from autoimb.training.inputs import Inputs
 from autoimb.training.members import Members
 from autoimb.training.parts import Parts
 from autoimb.training.plan import Outline
@@ -63,6 +63,7 @@ from tests.support.tables import (
 
 Stations = dict[str, Any]
 Observe = Callable[[Dataset], Stations]
+Plant = Callable[[pytest.MonkeyPatch], None]
 
 N_ROWS, FOLDS, CHECKPOINTS = 120, 3, 6
 FOLD = 1  # whose rows are changed
@@ -72,22 +73,33 @@ SCRIPT = np.random.default_rng(4).normal(size=(50, FOLDS))
 
 def assert_blind(observe: Observe, base: Dataset, changes: Mapping[str, Dataset]) -> None:
     """Assert that every station gives the same bytes for the base and every changed dataset."""
-    wanted = observe(base)
+    expected = observe(base)
     for change, dataset in changes.items():
-        got = observe(dataset)
-        assert got.keys() == wanted.keys()
-        for station, value in wanted.items():
-            same = as_bytes(got[station]) == as_bytes(value)
+        observed = observe(dataset)
+        assert observed.keys() == expected.keys()
+        for station, value in expected.items():
+            same = as_bytes(observed[station]) == as_bytes(value)
             assert same, f"{station} saw the {change}"
+
+
+def assert_found(
+    plant: Plant, station: str, observe: Observe, changes: Mapping[str, Dataset]
+) -> None:
+    """Assert that a station sees the changes because of a planted leak, and not without it."""
+    assert_blind(observe, base_dataset(), changes)
+    with pytest.MonkeyPatch.context() as patch:
+        plant(patch)
+        with pytest.raises(AssertionError, match=f"^{station} saw the"):
+            assert_blind(observe, base_dataset(), changes)
 
 
 def as_bytes(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return value.dtype.str, value.shape, value.tobytes()
     if isinstance(value, Mapping):
-        return {key: as_bytes(each) for key, each in value.items()}
+        return {key: as_bytes(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [as_bytes(each) for each in value]
+        return [as_bytes(item) for item in value]
     return value
 
 
@@ -148,10 +160,12 @@ def several_levels(rows: np.ndarray) -> np.ndarray:
 
 
 def few_changes(rows: np.ndarray) -> dict[str, Dataset]:
-    """The two that reach furthest."""
+    """The two that reach furthest, which are one where there is one row."""
     return {
-        "label and levels of a row": changed(rows[:1], label=True, **UNSEEN, **EXTREME),
-        "labels, levels and values of all rows": changed(rows, label=True, **UNSEEN, **EXTREME),
+        f"label, levels and values of {len(some)} rows": changed(
+            some, label=True, **UNSEEN, **EXTREME
+        )
+        for some in (rows[:1], rows)
     }
 
 
@@ -186,14 +200,14 @@ def scored_rows() -> np.ndarray:
 
 
 def members_alone(pack: FittedMemberPack, fold: int) -> FittedMemberPack:
-    mine = pack.fold == fold
+    of_fold = pack.fold == fold
     return FittedMemberPack(
         spec=pack.spec,
-        fold=pack.fold[mine],
-        weight=pack.weight[mine],
-        log_prior=pack.log_prior[mine],
+        fold=pack.fold[of_fold],
+        weight=pack.weight[of_fold],
+        log_prior=pack.log_prior[of_fold],
         focal_gamma=pack.focal_gamma,
-        state={name: values[mine] for name, values in pack.state.items()},
+        state={name: values[of_fold] for name, values in pack.state.items()},
     )
 
 
@@ -236,9 +250,9 @@ def observed_fold(strategy: Strategy, *, patience: int = 9) -> Observe:
                 measure.at(checkpoint)
                 yield checkpoint
 
-        def recorded_loss(seen, **values):
-            counts.append(seen[:, 0, :, 0].numpy())
-            return loss_of.code(seen, **values)
+        def recorded_loss(class_counts, **values):
+            counts.append(class_counts[:, 0, :, 0].numpy())
+            return loss_of.code(class_counts, **values)
 
         def recorded_option(component, name):
             if component is COMPONENTS["loss"]:
@@ -253,9 +267,9 @@ def observed_fold(strategy: Strategy, *, patience: int = 9) -> Observe:
             )
         encoder = parts.encoder(FOLD)
         part = parts.training(FOLD, strategy.resampling)
-        own = [members_alone(pack, FOLD) for pack in trained.packs]
-        mine = np.flatnonzero(trained.packs[0].fold == FOLD)
-        known = encoder.dense(encoder.transform(base_dataset().columns), ple=own[0].spec.ple)
+        alone = [members_alone(pack, FOLD) for pack in trained.packs]
+        places = np.flatnonzero(trained.packs[0].fold == FOLD)
+        read = encoder.dense(encoder.transform(base_dataset().columns), ple=alone[0].spec.ple)
         return {
             "encoder": (encoder.to_arrays(), encoder.layout),
             "training part": (part.encoded.numbers, part.encoded.codes, part.y, part.weight),
@@ -263,15 +277,15 @@ def observed_fold(strategy: Strategy, *, patience: int = 9) -> Observe:
             "rows of the members": [
                 (pack.x[pack.rows[m]].numpy(), pack.codes[pack.rows[m]].numpy())
                 for pack in packs
-                for m in mine
+                for m in places
             ],
-            "row weights": [pack.weights[m] for pack in packs for m in mine],
-            "class weights": [(pack.log_prior, counts[i][mine]) for i, pack in enumerate(own)],
+            "row weights": [pack.weights[m] for pack in packs for m in places],
+            "class weights": [(pack.log_prior, counts[i][places]) for i, pack in enumerate(alone)],
             "schedule": schedules,
             "checkpoint": np.array(trained.checkpoints).reshape(-1, FOLDS)[:, FOLD],
-            "votes": [pack.weight for pack in own],
-            "networks": [dict(pack.state) for pack in own],
-            "posterior": [pack.predictor()(lambda fold, ple: known) for pack in own],
+            "votes": [pack.weight for pack in alone],
+            "networks": [dict(pack.state) for pack in alone],
+            "posterior": [pack.predictor()(lambda fold, ple: read) for pack in alone],
         }
 
     return observe
@@ -428,16 +442,16 @@ def observed_handing_over() -> Observe:
             patch.setattr(Judge, "fit_rule", fit)
             patch.setattr(blending, "_FLAT", -1.0)  # whatever it gains, it is kept
             single = judge.labels(outcomes[0].view)
-            (found,) = blending.blend(judge, outcomes)
-            labels = found.labels(judge, outcomes)
+            (mixture,) = blending.blend(judge, outcomes)
+            labels = mixture.labels(judge, outcomes)
             deployed = calibrate(
-                judge, found.proba, lambda part: found.view(outcomes, part), class_costs=None
+                judge, mixture.proba, lambda part: mixture.view(outcomes, part), class_costs=None
             )
-        assert found.is_blend
+        assert mixture.is_blend
         return {
             "what the rule learned from": learned_from[FOLD::FOLDS],
             "labels": (single[rows], labels[rows]),
-            "mixture": found.proba[rows],
+            "mixture": mixture.proba[rows],
             "mixture, calibrated": (deployed.proba[rows], deployed.labels[rows]),
         }
 
@@ -445,12 +459,12 @@ def observed_handing_over() -> Observe:
 
 
 def test_a_label_reaches_nothing_of_its_group_by_way_of_other_calibrators():
-    changes = {"labels of all rows": changed(scored_rows(), label=True)}
-    assert_blind(observed_handing_over(), base_dataset(), changes)
-    with pytest.MonkeyPatch.context() as patch:
+
+    def without_parts(patch: pytest.MonkeyPatch) -> None:
         patch.setattr(Scored, "view", lambda outcome, part: outcome.oof)
-        with pytest.raises(AssertionError, match=r"^what the rule learned from saw the"):
-            assert_blind(observed_handing_over(), base_dataset(), changes)
+
+    changes = {"labels of all rows": changed(scored_rows(), label=True)}
+    assert_found(without_parts, "what the rule learned from", observed_handing_over(), changes)
 
 
 # --- a hold-out: from end to end ------------------------------------------------------------------
@@ -490,9 +504,8 @@ def one_scored_row() -> np.ndarray:
 @every_pair
 def test_a_scored_row_of_a_hold_out_reaches_nothing_at_all(resampling, ensemble):
     rows = one_scored_row()
-    strategy = strategy_of(resampling, ensemble)
-    changes = {"label and levels": changed(rows, label=True, **UNSEEN, **EXTREME)}
-    assert_blind(observed_study(strategy, rows), base_dataset(), changes)
+    observe = observed_study(strategy_of(resampling, ensemble), rows)
+    assert_blind(observe, base_dataset(), few_changes(rows))
 
 
 def test_no_change_of_a_scored_row_of_a_hold_out_reaches_anything():
@@ -509,53 +522,6 @@ def test_the_rows_that_choose_are_never_scored_nor_trained_on():
     observe = observed_study(strategy_with(), one_scored_row())
     with pytest.raises(AssertionError, match=r"curve|networks|checkpoint"):  # they do choose
         assert_blind(observe, base_dataset(), choosing)
-
-
-# --- patience -------------------------------------------------------------------------------------
-
-
-def tiny_network(members: int) -> Network:
-    return build(tiny_spec(), members)
-
-
-def checkpoints_kept(values: np.ndarray, *, patience: int) -> list[int]:
-    """Select from scripted values (checkpoints, folds), fold by fold, until it is ended."""
-    folds = values.shape[1]
-    evaluation = Evaluation(
-        x=torch.zeros(folds, 4, 1),
-        codes=None,
-        choose=(0,) * folds,
-        choosers=[[other for other in range(folds) if other != fold] for fold in range(folds)],
-        rows=tuple(np.arange(4) for _ in range(folds)),
-        y=np.zeros(4, dtype=np.int64),
-        weight=np.ones(4),
-    )
-    network, scripted = tiny_network(folds), iter(values.ravel())
-    selector = Selector(
-        network,
-        evaluation,
-        log_prior=np.zeros((folds, 2)),
-        gamma=0.0,
-        patience=patience,
-        measure=lambda y, proba, weight: float(next(scripted)),
-        deadline=Deadline(),
-    )
-    for _ in values:
-        if selector.evaluate():
-            break
-    return selector.stopping.chosen.tolist()
-
-
-@pytest.mark.parametrize("patience", [1, 2, 3])
-def test_the_values_of_a_fold_never_move_its_own_checkpoint(patience):
-    """Nor through the checkpoint at which the pack stops, which the other folds decide."""
-    random = np.random.default_rng(8)
-    for _ in range(100):
-        values = random.normal(size=(12, FOLDS))
-        before = checkpoints_kept(values, patience=patience)
-        other = values.copy()
-        other[:, FOLD] = random.normal(size=12)
-        assert checkpoints_kept(other, patience=patience)[FOLD] == before[FOLD]
 
 
 # --- planted leaks --------------------------------------------------------------------------------
@@ -589,8 +555,8 @@ def leaky_resampling(patch: pytest.MonkeyPatch) -> None:
     training = Parts.training
 
     def with_scored(parts: Parts, fold: int, resampling: Choice):
-        one = parts.folds.folds[fold]
-        wider = replace(one, train=np.union1d(one.train, one.score))
+        honest = parts.folds.folds[fold]
+        wider = replace(honest, train=np.union1d(honest.train, honest.score))
         folds = replace(
             parts.folds,
             folds=tuple(wider if f == fold else g for f, g in enumerate(parts.folds.folds)),
@@ -684,8 +650,8 @@ def leaky_checkpoint(patch: pytest.MonkeyPatch) -> None:
 
         def doubled(values: torch.Tensor) -> torch.Tensor:
             out = values.new_zeros(len(values), 2 * max(lengths), values.shape[2])
-            for own, new, n in zip(values, out, lengths):
-                new[: 2 * n] = own[:n].repeat(2, 1)
+            for rows, longer, n in zip(values, out, lengths):
+                longer[: 2 * n] = rows[:n].repeat(2, 1)
             return out
 
         evaluation = replace(
@@ -741,14 +707,14 @@ def leaky_cross_fitting(patch: pytest.MonkeyPatch) -> None:
 
 def leaky_rule(patch: pytest.MonkeyPatch) -> None:
     """The threshold that is best for the group's own labels."""
-    evaluate, fit, seen = evaluating.evaluate, Judge.fit_rule, {}
+    evaluate, fit, of_task = evaluating.evaluate, Judge.fit_rule, {}
 
     def evaluated(task: Task, trial: Trial) -> Outcome:
-        seen["judge"] = task.judge
+        of_task["judge"] = task.judge
         return evaluate(task, trial)
 
     def peeking(judge: Judge, proba: np.ndarray, deadline: Deadline):
-        return fit(seen["judge"], given_probabilities(), deadline)
+        return fit(of_task["judge"], given_probabilities(), deadline)
 
     patch.setattr(evaluating, "evaluate", evaluated)
     patch.setattr(Judge, "fit_rule", peeking)
@@ -773,13 +739,9 @@ IN_A_FOLD = [
 @pytest.mark.parametrize(
     ("plant", "choices", "station"), IN_A_FOLD, ids=[plant.__name__ for plant, *_ in IN_A_FOLD]
 )
-def test_a_leak_planted_in_a_fold_is_found(plant, choices, station, monkeypatch):
-    observe = observed_fold(strategy_with(**choices))
+def test_a_leak_planted_in_a_fold_is_found(plant, choices, station):
     changes = all_changes(scored_rows()) | few_changes(scored_rows())
-    assert_blind(observe, base_dataset(), changes)  # without the leak
-    plant(monkeypatch)
-    with pytest.raises(AssertionError, match=f"^{station} saw the"):
-        assert_blind(observe, base_dataset(), changes)
+    assert_found(plant, station, observed_fold(strategy_with(**choices)), changes)
 
 
 def test_a_leak_planted_in_the_choice_of_columns_is_found(monkeypatch):
@@ -791,19 +753,15 @@ def test_a_leak_planted_in_the_choice_of_columns_is_found(monkeypatch):
 @pytest.mark.parametrize(
     ("plant", "number", "station"),
     [
-        (leaky_cross_fitting, 0, "calibrator"),
-        (leaky_cross_fitting, 1, "calibrator"),
-        (leaky_rule, 0, "decision rule"),
-        (leaky_rule, 1, "decision rule"),
+        (plant, number, station)
+        for plant, station in ((leaky_cross_fitting, "calibrator"), (leaky_rule, "decision rule"))
+        for number in (0, 1)
     ],
 )
-def test_a_leak_planted_after_training_is_found(plant, number, station, monkeypatch):
+def test_a_leak_planted_after_training_is_found(plant, number, station):
     observe = observed_judgement(calibrated_strategies()[number], "f1")
     changes = {"labels of all rows": changed(scored_rows(), label=True)}
-    assert_blind(observe, base_dataset(), changes)
-    plant(monkeypatch)
-    with pytest.raises(AssertionError, match=f"^{station} saw the"):
-        assert_blind(observe, base_dataset(), changes)
+    assert_found(plant, station, observe, changes)
 
 
 @pytest.mark.parametrize(
@@ -815,14 +773,10 @@ def test_a_leak_planted_after_training_is_found(plant, number, station, monkeypa
         (leaky_cross_fitting, "probabilities of the rows beside it"),
     ],
 )
-def test_a_leak_planted_in_a_hold_out_is_found(plant, station, monkeypatch):
+def test_a_leak_planted_in_a_hold_out_is_found(plant, station):
     rows = one_scored_row()
     observe = observed_study(strategy_with(**SMOTE), rows)
-    changes = {"label and levels": changed(rows, label=True, **UNSEEN, **EXTREME)}
-    assert_blind(observe, base_dataset(), changes)
-    plant(monkeypatch)
-    with pytest.raises(AssertionError, match=f"^{station} saw the"):
-        assert_blind(observe, base_dataset(), changes)
+    assert_found(plant, station, observe, few_changes(rows))
 
 
 def test_the_outline_is_counted_when_the_study_is_planned_and_not_again():

@@ -20,7 +20,6 @@ from autoimb.space.components import COMPONENTS
 from autoimb.space.ensemble import Round, RoundResult, samme, self_paced_rows
 from autoimb.space.resampling.component import under_counts
 from autoimb.space.strategy import Choice
-from autoimb.training.parts import Parts
 from tests.support.tables import (
     chosen,
     dataset_of,
@@ -105,13 +104,6 @@ def test_balanced_bagging_draws_other_rows_for_each_member(strength):
     assert len(np.unique(np.concatenate(members))) > len(members[0])
 
 
-def test_single_and_boosting_see_all_rows():
-    y = np.repeat([0, 1], [50, 7])
-    for name in ("single", "boosting"):
-        for rows in drawn(name, y):
-            np.testing.assert_array_equal(rows, np.arange(57))
-
-
 def proba_for(labels: np.ndarray, n_classes: int) -> np.ndarray:
     return np.where(np.eye(n_classes)[labels] == 1, 0.8, 0.2 / (n_classes - 1))
 
@@ -130,21 +122,6 @@ def test_samme_counts_an_error_as_the_row_weighs():
     twice, same = samme(np.ones(5), ended(y[rows], np.array(labels)[rows]))
     assert vote == pytest.approx(same)
     np.testing.assert_allclose(times[rows], twice)
-
-
-def test_samme_by_hand():
-    # one error of weight 1 in 4: e = 1/4, vote = log 3 (+ log 2 for three classes)
-    y = np.array([0, 0, 1, 1])
-    weights, vote = samme(np.ones(4), ended(y, [0, 0, 1, 0]))
-    assert vote == pytest.approx(np.log(3))
-    np.testing.assert_allclose(weights, np.array([1, 1, 1, 3]) / 1.5)
-    # again, with those weights and an error of the first row: e = 1/6, vote = log 5
-    weights, vote = samme(weights, ended(y, [1, 0, 1, 1]))
-    assert vote == pytest.approx(np.log(5))
-    np.testing.assert_allclose(weights, np.array([5, 1, 1, 3]) / 2.5)
-    three = samme(np.ones(4), ended(np.array([0, 1, 2, 2]), [0, 1, 2, 1], n_classes=3))
-    assert three[1] == pytest.approx(np.log(3) + np.log(2))
-    np.testing.assert_allclose(three[0], np.array([1, 1, 1, 6]) * 4 / 9)
 
 
 def test_samme_starts_anew_at_chance_and_bounds_a_perfect_member():
@@ -184,17 +161,6 @@ def test_boosting_votes_and_reweights_as_samme_says(kind):
             assert pack.weight[fold] == pytest.approx(vote, rel=1e-9)
             weights = np.where(predicted != y, np.exp(vote), 1.0) * weights
             weights /= weights.sum()
-
-
-def test_rows_are_drawn_by_twenty_bins_of_hardness():
-    """Each row has a bin of its own, so that its chance follows its own hardness."""
-    rows, hardness = np.arange(20), (np.arange(20) + 0.5) / 20
-    counts = np.zeros(20)
-    for seed in range(4_000):
-        drawn = self_paced_rows(rows, 1, hardness, 0.5, np.random.default_rng(seed))
-        counts += np.bincount(drawn, minlength=20)
-    chance = 1 / (hardness + 1)  # α is tan(π / 4)
-    np.testing.assert_allclose(counts / 4_000, chance / chance.sum(), atol=0.015)
 
 
 def test_a_row_alone_in_its_bin_has_all_of_its_chance():
@@ -239,25 +205,25 @@ def test_a_self_paced_ensemble_passes_on_the_mean_probability_of_the_own_class()
 
 def observed_rounds(monkeypatch, **choices):
     """Each round's pack, and the weights with which its training began and ended."""
-    real, seen = fitting.train, []
+    real, rounds = fitting.train, []
 
     def recorded(network, pack, *args, **named):
         start = network.parameters.values.clone()
         yield from real(network, pack, *args, **named)
-        seen.append((pack, start, network.parameters.values.clone()))
+        rounds.append((pack, start, network.parameters.values.clone()))
 
     monkeypatch.setattr(fitting, "train", recorded)
     result, parts = trained("binary", **choices)
-    return seen, result, parts
+    return rounds, result, parts
 
 
 def test_an_easy_ensemble_boosts_within_bags(monkeypatch):
     values = (("members", 3), ("rounds", 3), ("strength", 1.0))
-    seen, result, parts = observed_rounds(monkeypatch, ensemble=Choice("easy_ensemble", values))
+    rounds, result, parts = observed_rounds(monkeypatch, ensemble=Choice("easy_ensemble", values))
     for member in range(6):
-        bags = [set(pack.rows[member]) for pack, _, _ in seen]
+        bags = [set(pack.rows[member]) for pack, _, _ in rounds]
         assert bags[0] == bags[1] == bags[2]
-    fold0 = [frozenset(seen[0][0].rows[m]) for m in range(3)]
+    fold0 = [frozenset(rounds[0][0].rows[m]) for m in range(3)]
     assert len(set(fold0)) == 3
     # what a round got wrong in a bag weighs more in the next one, by e^vote
     encoder, rows = parts.encoder(0), parts.folds.folds[0].train
@@ -267,23 +233,25 @@ def test_an_easy_ensemble_boosts_within_bags(monkeypatch):
     error = np.clip(wrong.mean(), 1e-3, None)
     assert 0 < error < 0.5
     assert result.packs[0].weight[0] == pytest.approx(np.log((1 - error) / error))
-    order = np.argsort(seen[1][0].rows[0])
-    ratio = seen[1][0].weights[0][order] / seen[0][0].weights[0][np.argsort(seen[0][0].rows[0])]
+    order = np.argsort(rounds[1][0].rows[0])
+    ratio = (
+        rounds[1][0].weights[0][order] / rounds[0][0].weights[0][np.argsort(rounds[0][0].rows[0])]
+    )
     np.testing.assert_allclose(ratio[wrong].mean() / ratio[~wrong].mean(), (1 - error) / error)
 
 
 def test_rus_boost_draws_balanced_rows_anew(monkeypatch):
     values = (("rounds", 3), ("strength", 1.0))
-    seen, _, parts = observed_rounds(monkeypatch, ensemble=Choice("rus_boost", values))
+    rounds, _, parts = observed_rounds(monkeypatch, ensemble=Choice("rus_boost", values))
     y = parts.dataset.y[parts.folds.folds[0].train]
-    for pack, _, _ in seen:
+    for pack, _, _ in rounds:
         np.testing.assert_array_equal(np.bincount(y[pack.rows[0]]), [np.bincount(y).min()] * 2)
-    assert len({frozenset(pack.rows[0]) for pack, _, _ in seen}) == 3
+    assert len({frozenset(pack.rows[0]) for pack, _, _ in rounds}) == 3
 
 
 def test_a_snapshot_goes_on_where_the_last_one_ended(monkeypatch):
-    seen, result, _ = observed_rounds(monkeypatch, ensemble=Choice("snapshot", (("rounds", 3),)))
-    for (_, _, end), (_, start, _) in pairwise(seen):
+    rounds, result, _ = observed_rounds(monkeypatch, ensemble=Choice("snapshot", (("rounds", 3),)))
+    for (_, _, end), (_, start, _) in pairwise(rounds):
         assert torch.equal(start, end)
     first, last = (result.packs[i].state["heads.weight"] for i in (0, 2))
     assert not np.array_equal(first, last)
@@ -305,18 +273,6 @@ def posterior_of(pack, fold: int, dense) -> np.ndarray:
     logits = h @ state["heads.weight"][0].T + state["heads.bias"][0] + pack.log_prior[fold]
     proba = np.exp(logits - logits.max(1, keepdims=True))
     return proba / proba.sum(1, keepdims=True)
-
-
-@pytest.mark.parametrize(
-    ("kind", "name"),
-    [("binary", "bagging"), ("multiclass", "balanced_bagging"), ("binary", "easy_ensemble")],
-)
-def test_the_members_of_an_ensemble_differ(kind, name):
-    option = chosen(COMPONENTS["ensemble"][name], 0.0)
-    pack = trained(kind, ensemble=option)[0].packs[0]
-    members = option.values["members"]
-    np.testing.assert_array_equal(pack.fold, np.repeat([0, 1], members))
-    assert len({head.tobytes() for head in pack.state["heads.weight"]}) == 2 * members
 
 
 # --- networks -------------------------------------------------------------------------------------
@@ -380,16 +336,3 @@ def test_every_network_option_reaches_the_network():
     ):
         heads = pack(**values).state["heads.weight"]
         assert not np.array_equal(heads, base.state["heads.weight"]), values
-
-
-def test_the_encoder_of_a_part_is_that_of_its_fold():
-    dataset = dataset_of(*mixed_table("binary"))
-    folds = plan_folds(dataset.y, cv=2, random_state=0)
-    parts = Parts(dataset, folds, seed=0)
-    rows = folds.folds[1].train
-    encoder = Encoder.fit(dataset.columns, rows, layout=dataset.layout)
-    wanted = training_rows(encoder, dataset, rows)
-    got = parts.training(1, Choice("none"))
-    np.testing.assert_array_equal(got.encoded.numbers, wanted.numbers)
-    np.testing.assert_array_equal(got.encoded.codes, wanted.codes)
-    np.testing.assert_array_equal(got.y, dataset.y[rows])

@@ -4,12 +4,10 @@ import errno
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
-from threading import Event
 
 import numpy as np
 import pytest
 
-from autoimb.data.encoding.encoder import Encoder
 from autoimb.data.folds import plan_folds
 from autoimb.space.resampling import cleaning, smote
 from autoimb.space.resampling.component import RESAMPLING
@@ -59,46 +57,6 @@ def test_who_asks_meanwhile_waits(tmp_path):
         stores = [Store(tmp_path) for _ in range(3)]
         list(pool.map(lambda store: store.get(("a",), slowly, size=size), stores))
     assert made == [1]
-
-
-def test_folds_that_another_process_encodes_come_last(tmp_path):
-    dataset = dataset_of(*mixed_table("binary", 300, seed=3))
-    folds = plan_folds(dataset.y, cv=3, random_state=0)
-    mine, other = (Parts(dataset, folds, seed=0, folder=tmp_path) for _ in range(2))
-    with ThreadPoolExecutor(1) as pool:
-        begun, go_on = Event(), Event()
-
-        def slowly():
-            begun.set()
-            go_on.wait(10)
-            return mine.encoder(1)
-
-        key = ("encoder", 0)
-        waiting = pool.submit(other._store.get, key, slowly, size=lambda encoder: 0)
-        begun.wait(10)
-        order = mine.free_first()
-        assert [next(order), next(order)] == [1, 2]
-        go_on.set()
-        waiting.result()
-        assert list(order) == [0]
-    assert list(mine.free_first()) == [0, 1, 2]
-    assert list(Parts(dataset, folds, seed=0).free_first()) == [0, 1, 2]
-
-
-def test_encoders_that_another_process_fitted_are_not_fitted_again(tmp_path, monkeypatch):
-    dataset = dataset_of(*mixed_table("binary", 300, seed=3))
-    folds = plan_folds(dataset.y, random_state=0)
-    other = Parts(dataset, folds, seed=0, folder=tmp_path)
-    made = [other.encoder(0), other.encoder(2)]
-    own = Parts(dataset, folds, seed=0, folder=tmp_path)
-    own.keep_encoders()
-    fit, fitted = Encoder.fit, []
-    monkeypatch.setattr(Encoder, "fit", lambda *a, **k: fitted.append(1) or fit(*a, **k))
-    assert len(own.encoders) == len(folds.folds)
-    assert len(fitted) == len(folds.folds) - 2
-    for one, place in zip(made, (0, 2)):
-        for name, array in one.to_arrays().items():
-            np.testing.assert_array_equal(array, own.encoders[place].to_arrays()[name])
 
 
 def test_what_fails_is_not_kept(tmp_path):

@@ -185,7 +185,7 @@ def checkpoints_of(kind, visit, *, of=2, dropout=0.25):
 
     Returns the weights at the start of every step, and those at every checkpoint.
     """
-    pack, steps, held = some_pack(), [], []
+    pack, steps, saved = some_pack(), [], []
     network = build(spec(dropout=dropout), len(pack.rows), dtype=torch.float64, training=True)
     network.draw(pack.keys, [6] * len(pack.rows))
     values = network.parameters.values
@@ -197,11 +197,11 @@ def checkpoints_of(kind, visit, *, of=2, dropout=0.25):
 
     plan = replace(schedule(kind), checkpoints=of, steps=STEPS // of)
     for checkpoint in train(network, pack, replace(loss, gradient=gradient), plan):
-        assert checkpoint == len(held)
-        held.append(values.clone())
+        assert checkpoint == len(saved)
+        saved.append(values.clone())
         if not visit(values):
             break
-    return steps, held
+    return steps, saved
 
 
 def goes_on(values):
@@ -210,11 +210,11 @@ def goes_on(values):
 
 @pytest.mark.parametrize("kind", ["constant", "cosine"])
 def test_training_stops_where_its_checkpoints_are_no_longer_asked_for(kind):
-    steps, held = checkpoints_of(kind, lambda values: False)
-    assert (len(steps), len(held)) == (STEPS // 2, 1)
+    steps, saved = checkpoints_of(kind, lambda values: False)
+    assert (len(steps), len(saved)) == (STEPS // 2, 1)
     whole, all_held = checkpoints_of(kind, goes_on)
     assert (len(whole), len(all_held)) == (STEPS, 2)
-    assert torch.equal(held[0], all_held[0])
+    assert torch.equal(saved[0], all_held[0])
 
 
 def test_no_step_is_made_once_the_deadline_has_passed():
@@ -228,24 +228,24 @@ def test_no_step_is_made_once_the_deadline_has_passed():
 
 
 def test_a_checkpoint_holds_averaged_weights_and_training_goes_on_from_the_current_ones():
-    steps, held = checkpoints_of("constant", goes_on)
+    steps, saved = checkpoints_of("constant", goes_on)
     mean = steps[0].clone()
     for number, now in enumerate(steps[1 : STEPS // 2 + 1]):
         share = min(0.85, number / (number + 3.0))
         mean = share * mean + (1.0 - share) * now
-    torch.testing.assert_close(held[0], mean, rtol=1e-12, atol=1e-14)
-    assert not torch.allclose(held[0], steps[STEPS // 2], rtol=1e-3)
+    torch.testing.assert_close(saved[0], mean, rtol=1e-12, atol=1e-14)
+    assert not torch.allclose(saved[0], steps[STEPS // 2], rtol=1e-3)
 
 
 def test_with_a_cosine_a_checkpoint_holds_the_current_weights():
-    steps, held = checkpoints_of("cosine", goes_on)
-    assert torch.equal(held[0], steps[STEPS // 2])
+    steps, saved = checkpoints_of("cosine", goes_on)
+    assert torch.equal(saved[0], steps[STEPS // 2])
 
 
 def test_what_a_visitor_does_to_averaged_weights_is_forgotten():
-    steps, held = checkpoints_of("constant", goes_on)
+    steps, saved = checkpoints_of("constant", goes_on)
     other_steps, other_held = checkpoints_of("constant", lambda values: values.zero_() is values)
-    for one, other in zip([*steps, *held], [*other_steps, *other_held], strict=True):
+    for one, other in zip([*steps, *saved], [*other_steps, *other_held], strict=True):
         assert torch.equal(one, other)
 
 
