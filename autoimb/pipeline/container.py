@@ -38,14 +38,7 @@ _MAX_HEADER = 16 * 2**20  # bytes of the list of arrays
 _MAX_ARRAYS = 100_000  # each takes about 1 kB besides its numbers
 
 # Types of arrays by their names in safetensors.
-_DTYPES = {
-    "F64": np.dtype("<f8"),
-    "F32": np.dtype("<f4"),
-    "I64": np.dtype("<i8"),
-    "I32": np.dtype("<i4"),
-    "U64": np.dtype("<u8"),
-    "U8": np.dtype("<u1"),
-}
+_DTYPES = {"F64": "<f8", "F32": "<f4", "I64": "<i8", "I32": "<i4", "U64": "<u8", "U8": "<u1"}
 
 # The last record of a zip file: signature, disks, entries on this disk and in all, bytes and place
 # of the directory, bytes of the comment.
@@ -130,9 +123,10 @@ class Container:
         content = self._read(_WEIGHTS)
         start = 8 + int.from_bytes(content[:8], "little")
         entries = msgspec.json.decode(memoryview(content)[8:start], type=dict[str, _Entry])
-        arrays, end = {}, 0
+        arrays: Arrays = {}
+        end = 0
         for name, entry in sorted(entries.items(), key=lambda item: item[1].data_offsets):
-            dtype, first = _DTYPES[entry.dtype], end
+            dtype, first = np.dtype(_DTYPES[entry.dtype]), end
             end += prod(entry.shape) * dtype.itemsize
             # No gap, no overlap: each byte belongs to one array.
             if entry.data_offsets != (first, end) or start + end > len(content):

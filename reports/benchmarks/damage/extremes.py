@@ -84,14 +84,16 @@ def residual(manifest: dict[str, Any], arrays: Arrays) -> None:
 def many_levels(manifest: dict[str, Any], arrays: Arrays) -> None:
     """Hold 1,300,000 levels in a column that no network reads."""
     layout = manifest["encoders"][0]
-    rows = sum(len(names) + 2 for names in msgspec.json.decode(arrays["encoders.0.levels"].data))
-    if layout.get("statistics"):  # their rows precede those of numbers
-        arrays["encoders.0.statistics"] = arrays["encoders.0.statistics"][rows:]
+    levels = msgspec.json.decode(arrays["encoders.0.levels"].data)
+    # The statistics of these columns precede those of numbers.
+    rows = sum(len(levels[j]) + 2 for j in layout.get("statistics", ()))
+    arrays["encoders.0.statistics"] = arrays["encoders.0.statistics"][rows:]
     if layout["onehot"]:
         arrays["encoders.0.onehot_mean"] = np.empty(0, dtype=np.float32)
     layout |= {"onehot": [], "embedded": [], "statistics": []}
     _network(manifest, arrays)
-    _levels(arrays, msgspec.json.encode([[f"{number:07}" for number in range(1_300_000)]]))
+    levels = [[f"{number:07}" for number in range(1_300_000)], *([[]] * (len(levels) - 1))]
+    _levels(arrays, msgspec.json.encode(levels))
 
 
 def many_values(manifest: dict[str, Any], _: Arrays) -> None:
