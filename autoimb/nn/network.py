@@ -232,7 +232,12 @@ class Network:
         return self.parameters.to_arrays()
 
     def load(self, state: Mapping[str, np.ndarray]) -> None:
-        """Set the parameters from the arrays that `state` returned.
+        """Set the parameters from the arrays that `state` returned, see `check`."""
+        self.check(state)
+        self.parameters.from_arrays(state)
+
+    def check(self, state: Mapping[str, np.ndarray]) -> None:
+        """Check that arrays are the parameters of such a network.
 
         Raises
         ------
@@ -246,7 +251,6 @@ class Network:
             if p.name not in state or state[p.name].shape != shape:
                 got = state[p.name].shape if p.name in state else "nothing"
                 raise ArtifactError(f"Weights {p.name!r} must have shape {shape}, got {got}.")
-        self.parameters.from_arrays(state)
 
 
 def build(

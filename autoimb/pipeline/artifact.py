@@ -16,7 +16,6 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from numpy.typing import NDArray
 from autoimb.arrays import Array, Arrays, check_arrays
 from autoimb.assessment.decision import ThresholdCounts
 from autoimb.data.encoding.encoder import Encoder
-from autoimb.data.schema import Columns
+from autoimb.data.encoding.levels import levels_memory
 from autoimb.errors import ArtifactError
 from autoimb.files import write_file
 from autoimb.partners.trees import FittedTrees
@@ -58,6 +57,7 @@ _LABEL_DTYPE = re.compile(
     r"[<>|](b1|[iu][1248]|f[248]|U(?P<length>\d{1,5})|O|M8\[\d{0,9}\w{1,2}\])"
 )
 _MAX_TEXT = 2**24  # characters of all labels, each counted with the length of the longest
+_MAX_LEVELS = 10**9  # bytes of all levels as strings: about ten million, in all folds
 
 # Names of arrays are that of a section, such as "thresholds" or "encoders.0", and one within it.
 _NAME = re.compile(r"([a-z]+(?:\.\d+)?)\.(.+)")
@@ -97,13 +97,13 @@ def load(path: str | PathLike[str]) -> FittedPipeline:
     Raises
     ------
     ArtifactError
-        If the file is missing, damaged or of another format, or its parts don't fit. The checks
-        take at most 300 MB or twice the size of the file, whichever is more.
+        If the file is missing, damaged or of another format, or its parts don't fit. Beside the
+        imported packages and the levels of categorical columns, loading takes at most 300 MB or
+        twice the size of the file, whichever is more.
     """
     with opened(path) as container:
         pipeline = _pipeline(read_manifest(container.manifest()), container.arrays())
         check_fit(pipeline)
-        _check_answer(pipeline)
     return pipeline
 
 
@@ -144,6 +144,7 @@ def _content(pipeline: FittedPipeline) -> bytes:
         arrays |= _under(f"strategies.{number}", strategy_arrays(strategy))
     for number, encoder in enumerate(pipeline.encoders):
         arrays |= _under(f"encoders.{number}", encoder.to_arrays())
+    _check_levels(arrays)
     return packed(pipeline.manifest(stamp() | pipeline.info), arrays)
 
 
@@ -158,6 +159,16 @@ def strategy_arrays(fitted: FittedStrategy) -> Arrays:
     return arrays
 
 
+def _check_levels(arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Check the levels of all encoders and trees, which take more memory than their bytes."""
+    size = sum(levels_memory(text) for name, text in arrays.items() if name.endswith(".levels"))
+    if size > _MAX_LEVELS:
+        raise ArtifactError(
+            f"The levels of its categorical columns take {size:,} bytes as strings; the limit is "
+            f"{_MAX_LEVELS:,}. Leave out columns with a name for almost each row."
+        )
+
+
 def _under(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> Arrays:
     return {f"{prefix}.{name}": values for name, values in arrays.items()}
 
@@ -166,6 +177,7 @@ def _under(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> Arrays:
 
 
 def _pipeline(manifest: Manifest, arrays: Arrays) -> FittedPipeline:
+    _check_levels(arrays)
     sections = _sections(arrays)
     encoders = [
         Encoder.from_arrays(_taken(sections, f"encoders.{number}", ENCODER_ARRAYS), layout)
@@ -261,7 +273,7 @@ def _pack(part: PackPart, arrays: Arrays, name: str) -> FittedMemberPack:
     from autoimb.nn.network import build  # imports torch, which `inspect` does not need
 
     # The meta device allocates nothing, whatever sizes the file claims.
-    build(part.spec, len(arrays["fold"]), device="meta").load(state)
+    build(part.spec, len(arrays["fold"]), device="meta").check(state)
     return FittedMemberPack(
         spec=part.spec,
         fold=arrays["fold"],
@@ -270,30 +282,6 @@ def _pack(part: PackPart, arrays: Arrays, name: str) -> FittedMemberPack:
         focal_gamma=part.focal_gamma,
         state=state,
     )
-
-
-def _check_answer(pipeline: FittedPipeline) -> None:
-    """Check that the networks predict finite probabilities for a row of missing values.
-
-    Trees that were read do so; preparing all of them takes more memory than their file.
-    """
-    networks = tuple(fitted for fitted in pipeline.strategies if fitted.packs)
-    if not networks:
-        return
-    features = pipeline.schema.features
-    names = tuple(column.name for column in features if column.kind == "categorical")
-    numbers = tuple(name for c in features if c.kind != "categorical" for name in c.numbers)
-    missing = Columns(
-        numbers=np.full((1, len(numbers)), np.nan),
-        codes=np.full((1, len(names)), -1, dtype=np.int32),
-        vocabularies=((),) * len(names),
-        number_names=numbers,
-        category_names=names,
-    )
-    weights = (1 / len(networks),) * len(networks)
-    answer = replace(pipeline, strategies=networks, weights=weights).proba_of(missing)
-    if answer.shape != (1, len(pipeline.classes)) or not np.isfinite(answer).all():
-        raise ArtifactError(f"The parts don't fit: the answer to a row is {answer}.")
 
 
 def _classes(part: LabelPart) -> NDArray[Any]:

@@ -12,13 +12,15 @@ import struct
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from math import prod
 from os import PathLike
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO, Literal
 
 import msgspec
 import numpy as np
 import safetensors.numpy
+from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from autoimb.arrays import Arrays
@@ -34,6 +36,9 @@ _MAX_BYTES = {_MANIFEST: 16 * 2**20, _WEIGHTS: 2**31}
 _MAX_VALUES = 1_000_000  # of a manifest; each takes up to 90 bytes
 _MAX_HEADER = 16 * 2**20  # bytes of the list of arrays
 _MAX_ARRAYS = 100_000  # each takes about 1 kB besides its numbers
+
+# Types of arrays by their names in safetensors.
+_DTYPES = {"F64": "<f8", "F32": "<f4", "I64": "<i8", "I32": "<i4", "U64": "<u8", "U8": "<u1"}
 
 # The last record of a zip file: signature, disks, entries on this disk and in all, bytes and place
 # of the directory, bytes of the comment.
@@ -53,7 +58,7 @@ def packed(manifest: object, arrays: Mapping[str, NDArray[Any]]) -> bytes:
     manifest : object
         A value that JSON can hold.
     arrays : mapping of str to ndarray
-        Numbers and booleans.
+        Numbers of 32 or 64 bits, and bytes.
 
     Raises
     ------
@@ -88,6 +93,14 @@ def _plain(value: object) -> object:
 # --- reading -------------------------------------------------------------------------------------
 
 
+class _Entry(Struct, forbid_unknown_fields=True):
+    """Entry of the list of arrays in safetensors."""
+
+    dtype: Literal["F64", "F32", "I64", "I32", "U64", "U8"]
+    shape: tuple[Annotated[int, Meta(ge=0)], ...]
+    data_offsets: tuple[int, int]
+
+
 class Container:
     """Open container.
 
@@ -106,8 +119,21 @@ class Container:
         return self._read(_MANIFEST)
 
     def arrays(self) -> Arrays:
-        """Read the arrays."""
-        arrays: Arrays = safetensors.numpy.load(self._read(_WEIGHTS))
+        """Read the arrays, which share the memory of the file's bytes; safetensors copies them."""
+        content = self._read(_WEIGHTS)
+        start = 8 + int.from_bytes(content[:8], "little")
+        entries = msgspec.json.decode(memoryview(content)[8:start], type=dict[str, _Entry])
+        arrays: Arrays = {}
+        end = 0
+        for name, entry in sorted(entries.items(), key=lambda item: item[1].data_offsets):
+            dtype, first = np.dtype(_DTYPES[entry.dtype]), end
+            end += prod(entry.shape) * dtype.itemsize
+            # No gap, no overlap: each byte belongs to one array.
+            if entry.data_offsets != (first, end) or start + end > len(content):
+                raise ArtifactError(f"the array {name} can't be at {entry.data_offsets}.")
+            arrays[name] = np.ndarray(entry.shape, dtype, content, start + first)
+        if start + end != len(content):
+            raise ArtifactError(f"{_WEIGHTS} has bytes of no array.")
         return arrays
 
     def _read(self, name: str) -> bytes:

@@ -32,7 +32,7 @@ from autoimb.data.encoding.rows import Encoded
 from autoimb.data.schema import Columns, Schema, parse
 from autoimb.data.table import check_lengths, row_weights
 from autoimb.data.target import match_labels
-from autoimb.errors import InputError, OptionError
+from autoimb.errors import ArtifactError, InputError, OptionError
 from autoimb.nn.spec import NetworkSpec
 from autoimb.partners.trees import FittedTrees
 from autoimb.pipeline.manifest import (
@@ -401,7 +401,11 @@ class FittedPipeline:
 
     def proba_of(self, columns: Columns) -> Floats:
         """Return the probability of each class, (n, C), for parsed rows."""
-        return self.calibrator.apply(self.blended(columns))
+        proba = self.calibrator.apply(self.blended(columns))
+        # The checks of a file do not compute what its networks give.
+        if not np.isfinite(proba).all():
+            raise ArtifactError("The pipeline's probabilities aren't finite: its file is forged.")
+        return proba
 
     def blended(self, columns: Columns) -> Floats:
         """Return the weighted mean of the strategies' probabilities, (n, C), before calibration."""

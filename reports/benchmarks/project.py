@@ -679,6 +679,12 @@ def write_artifact(path: Path, manifest: Any, arrays: Any) -> None:
     path.write_bytes(container.packed(manifest, arrays))
 
 
+def network_shapes(spec: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the weights of a network, by name."""
+    network = build(msgspec.convert(spec, NetworkSpec), 1, device="meta")
+    return {p.name: (1, *p.shape) for p in network.parameters.declared}
+
+
 def sealed_run(values: dict[str, Any]) -> str:
     """Write a ``run.json`` of any values; its checksum holds."""
     return run_text({name: own for name, own in values.items() if name != "sha256"})

@@ -13,9 +13,10 @@ import pytest
 import safetensors.numpy
 
 from autoimb.errors import ArtifactError
-from autoimb.pipeline import container
+from autoimb.pipeline import artifact, container
 from autoimb.pipeline.artifact import inspect, load, save
 from autoimb.version import __version__
+from reports.benchmarks.damage.extremes import extreme, wide_first
 from tests.support.pipelines import pipeline, scored_rows, table
 from tests.support.programs import python
 
@@ -352,6 +353,64 @@ def test_what_no_reader_would_take_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="values, the limit is"):
         save(long, tmp_path / "a.autoimb")
     assert not (tmp_path / "a.autoimb").exists()
+
+
+def test_a_wide_network_takes_no_more_memory_than_its_file(path: Path) -> None:
+    """Its scaled weights, which a prediction allocates, are 1 GB."""
+    peak = Path("/proc/self/clear_refs")
+    if not peak.exists():
+        pytest.skip("Linux tells the peak of memory")
+    manifest, arrays = extreme(parts(path), wide_first)
+    rewrite(path, manifest, arrays)
+    peak.write_text("5", encoding="utf-8")
+    before = memory("VmRSS")
+    load(path)
+    assert memory("VmHWM") - before < 300 * 2**10
+
+
+def memory(name: str) -> int:
+    """Return a quantity of this process in kB."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return int(re.findall(rf"{name}:\s+(\d+)", status)[0])
+
+
+def test_levels_that_would_take_too_much_memory_are_refused(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(artifact, "_MAX_LEVELS", 1000)
+    with pytest.raises(ArtifactError, match="bytes as strings; the limit is 1,000"):
+        load(path)
+    with pytest.raises(ArtifactError, match="bytes as strings; the limit is 1,000"):
+        save(PIPELINE, path)
+
+
+@pytest.mark.parametrize("change", [b"[0,8]", b"[8,16]", b"[0,9]"])
+def test_arrays_that_overlap_or_leave_gaps_are_refused(change: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "a.autoimb"
+    numbers = {"a": np.zeros(2), "b": np.zeros(1)}
+    header = safetensors.numpy.save(numbers)
+    assert header.count(b"[0,16]") == 1
+    forged = header.replace(b"[0,16]", change.ljust(6))
+    sums = b"".join(container._sum(*member) for member in members(forged))
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in [*members(forged), ("SHA256SUMS", sums)]:
+            archive.writestr(name, content)
+    with container.opened(path) as opened, pytest.raises(ArtifactError, match="can't be at"):
+        opened.arrays()
+
+
+def members(arrays: bytes) -> list[tuple[str, bytes]]:
+    return [("manifest.json", b"{}"), ("weights.safetensors", arrays)]
+
+
+def test_probabilities_that_are_not_finite_are_an_error(path: Path) -> None:
+    manifest, arrays = parts(path)
+    for name in arrays:
+        if ".state." in name:
+            arrays[name] = np.full_like(arrays[name], np.finfo(np.float32).max)
+    rewrite(path, manifest, arrays)
+    with pytest.raises(ArtifactError, match="aren't finite"), np.errstate(all="ignore"):
+        load(path).predict_proba(table(20))
 
 
 # --- no training row --------------------------------------------------------------------------

@@ -21,6 +21,7 @@ __all__ = [
     "category_codes",
     "coded",
     "frequent",
+    "levels_memory",
     "levels_of_arrays",
     "levels_to_arrays",
     "row_hashes",
@@ -105,4 +106,19 @@ def levels_of_arrays(arrays: Mapping[str, NDArray[Any]]) -> tuple[tuple[str, ...
     MsgspecError
         If the bytes are not such JSON.
     """
-    return msgspec.json.decode(arrays["levels"].tobytes(), type=tuple[tuple[str, ...], ...])
+    return msgspec.json.decode(arrays["levels"], type=tuple[tuple[str, ...], ...])
+
+
+def levels_memory(levels: NDArray[np.uint8]) -> int:
+    """Return the most bytes that the array of `levels_to_arrays` can take as Python's strings.
+
+    A string takes 72 bytes and its characters, with its place in a tuple and in the list that the
+    tuple is built from. If one character is beyond Latin-1, each of them takes up to 4 bytes,
+    and one more while the string is decoded.
+    """
+    blocks = np.array_split(levels, 1 + levels.size // 2**20)  # comparisons take little memory
+    quotes, commas, escapes = (
+        sum(int(np.count_nonzero(block == ord(mark))) for block in blocks) for mark in '",\\'
+    )
+    width = 5 if escapes or levels.max(initial=0) >= 0xC4 else 2
+    return quotes * 36 + commas * 20 + levels.size * width

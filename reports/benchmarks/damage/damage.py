@@ -35,12 +35,15 @@ from autoimb.cli import main
 from autoimb.errors import ArtifactError
 from reports.benchmarks import cases, project
 from reports.benchmarks import render as written
+from reports.benchmarks.damage.extremes import FORGED_EXTREMES, VALID_EXTREMES, extreme
 from reports.benchmarks.damage.folders import damage_folder
 from reports.benchmarks.damage.mutations import damaged, forged
 from reports.benchmarks.rows import Row, Rows, by, foot
 
 ROWS = Rows(Path(__file__).with_suffix(".jsonl"), by("part", "first", "kind"))
 PARTS = {"damaged": 10_000, "forged": 1_000, "run": 2_000, "resumed": 100}
+EXTREME = "extreme"
+EXTREMES = VALID_EXTREMES | FORGED_EXTREMES
 MOST_MB, MOST_SECONDS = 300, 2.0  # beside twice the size of the whole file
 TOGETHER, KEPT = 20, 500  # cases that share a process, and that are kept together
 SAFE = 2**32  # bytes of address space that a process may take: no bomb hurts the machine
@@ -52,7 +55,7 @@ Outcome = tuple[str, str]  # what became of it, and why that is wrong
 def arguments(parser: ArgumentParser) -> None:
     """Add the options of a run."""
     cases.add_again(parser)
-    parser.add_argument("--parts", default=",".join(PARTS), help="these parts: a,b")
+    parser.add_argument("--parts", default=",".join([*PARTS, EXTREME]), help="these parts: a,b")
     parser.add_argument("--share", type=float, default=1.0, help="of all cases of a part")
     parser.add_argument("--seed", type=int, default=cases.SEED)
 
@@ -62,18 +65,26 @@ def run(options: Namespace) -> None:
     known = ROWS.known(again=options.again)
     there = {(row["part"], row["first"]) for row in ROWS.read() if ROWS.key(row) in known}
     missing = []
-    for part in options.parts.split(","):
+    parts = options.parts.split(",")
+    extremes = [] if EXTREME not in parts else list(EXTREMES)
+    extremes = [kind for kind in extremes if (EXTREME, list(EXTREMES).index(kind)) not in there]
+    for part in parts:
+        if part == EXTREME:
+            continue
         number = max(int(PARTS[part] * options.share), 1)
         for first in range(options.seed, options.seed + number, KEPT):
             if (part, first) not in there:
                 missing.append((part, range(first, min(first + KEPT, options.seed + number))))
-    if not missing:
+    if not missing and not extremes:
         return
     with tempfile.TemporaryDirectory() as place:
         found = Found(Path(place))
         for part, cases_of_part in missing:
             ROWS.append(rows_of(part, found, cases_of_part))
             print(part, cases_of_part, flush=True)
+        for kind in extremes:
+            ROWS.append([extreme_row(found, kind)])
+            print(ROWS.read()[-1], flush=True)
 
 
 class Found:
@@ -214,6 +225,40 @@ def read(found: Found, case: int) -> Outcome:
     return ("the same", "") if np.array_equal(proba, found.proba) else ("other answers", "other")
 
 
+def extreme_row(found: Found, kind: str) -> Row:
+    """Load an extreme file, valid or forged."""
+    case = list(EXTREMES).index(kind)
+    path = found.cases / str(case) / "pipeline.autoimb"
+    path.parent.mkdir(parents=True)
+    project.write_artifact(path, *extreme(found.parts, EXTREMES[kind]))
+    still = forked([lambda: ("", "")])[0].mb
+    (tried,) = forked([partial(loaded, path)])
+    size = path.stat().st_size / 2**20
+    shutil.rmtree(path.parent)
+    wanted = "loaded" if kind in VALID_EXTREMES else "refused"
+    wrong = [] if tried.became == wanted else [tried.wrong or tried.became]
+    return {
+        "part": EXTREME,
+        "first": case,
+        "kind": kind,
+        "became": {tried.became: 1},
+        "wrong": wrong,
+        "seconds": round(tried.seconds, 2),
+        "mb": round(tried.mb - still),
+        "file_mb": round(size),
+        "too_large": int(tried.mb - still > max(MOST_MB, 2 * size)),
+    }
+
+
+def loaded(path: Path) -> Outcome:
+    """Load a pipeline."""
+    try:
+        load(path)
+    except ArtifactError as error:
+        return "refused", str(error)
+    return "loaded", ""
+
+
 def looked_at(found: Found, case: int) -> Outcome:
     """Look at a RUN by one of three commands."""
     own = found.cases / str(case)
@@ -287,7 +332,21 @@ def render(rows: list[Row]) -> str:
             tried, wrong = (sum(map(count, own)) for count in (_tried, _wrong))
             lines += [f"## {title}", "", f"{tried:,} cases, {wrong} wrong.", ""]
             lines += [*written.table(head, map(cells, kinds)), ""]
+    extremes = [row for row in rows if row["part"] == EXTREME]
+    if extremes:
+        told = "Each file is loaded in a process of its own. Too large is more than the larger of "
+        told += f"{MOST_MB} MB and twice the file."
+        columns = ["file", "MB", "became", "wrong", "s", "most MB", "too large"]
+        table = written.table(columns, map(extreme_cells, extremes))
+        lines += ["## Extreme artifacts, valid and forged", "", told, "", *table, ""]
     return "\n".join([*lines[:-1], *foot("damage", rows)])
+
+
+def extreme_cells(row: Row) -> list[object]:
+    """Write an extreme file."""
+    about = (EXTREMES[row["kind"]].__doc__ or "").rstrip(".")
+    became, wrong = ", ".join(row["became"]), "; ".join(row["wrong"]) or "none"
+    return [about, row["file_mb"], became, wrong, row["seconds"], row["mb"], row["too_large"]]
 
 
 def kinds_of(rows: list[Row]) -> list[str]:
