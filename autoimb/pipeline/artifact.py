@@ -38,6 +38,7 @@ from autoimb.pipeline.contents import (
     RANGE_ARRAYS,
     THRESHOLD_ARRAYS,
     check_fit,
+    count_numbers,
 )
 from autoimb.pipeline.fitted import FittedMemberPack, FittedPipeline, FittedStrategy
 from autoimb.pipeline.manifest import LabelPart, Manifest, PackPart, StrategyPart, read_manifest
@@ -189,7 +190,7 @@ def _pipeline(manifest: Manifest, arrays: Arrays) -> FittedPipeline:
     ]
     n_classes = len(manifest.classes.labels)
     thresholds = _taken(sections, "thresholds", THRESHOLD_ARRAYS, C=n_classes)
-    ranges = _taken(sections, "ranges", RANGE_ARRAYS)
+    ranges = _taken(sections, "ranges", RANGE_ARRAYS, p=count_numbers(manifest.schema))
     _check_empty(sections, "a pipeline")
     return FittedPipeline(
         schema=manifest.schema,

@@ -101,6 +101,10 @@ class _Entry(Struct, forbid_unknown_fields=True):
     data_offsets: tuple[int, int]
 
 
+# A decoder compiles annotations when it is made, so that reading a file compiles nothing.
+_ENTRIES = msgspec.json.Decoder(dict[str, _Entry])
+
+
 class Container:
     """Open container.
 
@@ -122,7 +126,7 @@ class Container:
         """Read the arrays, which share the memory of the file's bytes; safetensors copies them."""
         content = self._read(_WEIGHTS)
         start = 8 + int.from_bytes(content[:8], "little")
-        entries = msgspec.json.decode(memoryview(content)[8:start], type=dict[str, _Entry])
+        entries = _ENTRIES.decode(memoryview(content)[8:start])
         arrays: Arrays = {}
         end = 0
         for name, entry in sorted(entries.items(), key=lambda item: item[1].data_offsets):

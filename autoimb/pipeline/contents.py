@@ -16,11 +16,19 @@ from autoimb.arrays import MAX_LOGIT, Array
 from autoimb.assessment.decision import DecisionRule
 from autoimb.data.encoding.encoder import MAX_BINS, Encoder
 from autoimb.data.encoding.levels import LEVEL_ARRAYS
+from autoimb.data.schema import Schema
 from autoimb.errors import ArtifactError
 from autoimb.nn.spec import NetworkSpec
 from autoimb.pipeline.fitted import FittedPipeline, FittedStrategy
 
-__all__ = ["ENCODER_ARRAYS", "PACK_ARRAYS", "RANGE_ARRAYS", "THRESHOLD_ARRAYS", "check_fit"]
+__all__ = [
+    "ENCODER_ARRAYS",
+    "PACK_ARRAYS",
+    "RANGE_ARRAYS",
+    "THRESHOLD_ARRAYS",
+    "check_fit",
+    "count_numbers",
+]
 
 # The letters are those of the shapes in `Encoder`, `Statistics` and `FittedMemberPack`.
 ENCODER_ARRAYS = LEVEL_ARRAYS | {
@@ -54,6 +62,12 @@ THRESHOLD_ARRAYS = {
 RANGE_ARRAYS = {"low": Array("float64", "p"), "high": Array("float64", "p")}
 
 
+def count_numbers(schema: Schema) -> int:
+    """Return the number of numeric features of a table."""
+    features = (column for column in schema.features if column.kind != "categorical")
+    return sum(len(column.numbers) for column in features)
+
+
 def check_fit(pipeline: FittedPipeline) -> None:
     """Check that the parts of a pipeline fit each other.
 
@@ -63,9 +77,8 @@ def check_fit(pipeline: FittedPipeline) -> None:
         If they do not; the message names the rule.
     """
     n_classes, names = len(pipeline.classes), pipeline.schema.names
-    features = pipeline.schema.features
-    n_categories = sum(column.kind == "categorical" for column in features)
-    n_numbers = sum(len(column.numbers) for column in features if column.kind != "categorical")
+    n_categories = sum(column.kind == "categorical" for column in pipeline.schema.features)
+    n_numbers = count_numbers(pipeline.schema)
     weights, cuts = pipeline.weights, pipeline.thresholds.cuts
     _need(len(set(names)) == len(names), "columns of different names")
     _need(

@@ -146,6 +146,7 @@ def test_the_smallest_network_comes_where_no_other_keeps_the_limits() -> None:
     assert params["network.mlp.width"] == 32
 
 
+@pytest.mark.slow
 def test_what_breaks_a_limit_is_listed_and_not_trained() -> None:
     limits = limits_of(megabytes=0.1)
     result = study(n_trials=20, limits=limits)

@@ -127,6 +127,7 @@ def compiled_in(folder: Path, **environment: str) -> subprocess.CompletedProcess
     return python("-W", "error", "-B", "-c", code, cwd=folder, env=environment)
 
 
+@pytest.mark.slow
 def test_what_was_compiled_is_kept_beside_the_code_or_with_the_user_or_not_at_all(tmp_path):
     # a file where the folder would be can't be written to, not even by root
     copied = shutil.copytree(

@@ -88,6 +88,7 @@ def test_leaderboard_and_artifact_are_those_of_this_machine(client, tmp_path, mo
         assert searched(frame, y, tmp_path / "there", n_jobs=2, backend="dask", rows=rows) == here
 
 
+@pytest.mark.slow
 def test_a_search_that_ends_leaves_nothing_behind(client):
     client.run(import_module, __name__)  # an import while the work arrives may keep its frames
     runner = started_runner(client, by_network)

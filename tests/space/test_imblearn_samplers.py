@@ -382,6 +382,7 @@ def test_work_of_all_pairs_is_a_reason_too() -> None:
     assert reason("RandomUnderSampler", ["amount"], n_rows=5_000_000) is None
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("least_work")
 @pytest.mark.parametrize(
     ("table", "sampler"),
