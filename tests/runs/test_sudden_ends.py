@@ -60,7 +60,7 @@ def test_sigterm_in_the_middle_of_trials(limit: str, tmp_path: Path) -> None:
     process = start(tmp_path, FIT, limit)
     in_the_middle(process)
     assert len(studies.alive(process.pid)) >= 4  # the server and two workers
-    assert list(tmp_path.glob("**/work.joblib"))
+    assert list(tmp_path.glob("**/task.joblib"))
     assert_ends_cleanly(process, tmp_path)
 
 
