@@ -9,6 +9,7 @@ the pack's flat vector and returns the gradient of the input. No autograd graph 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from math import pi, sqrt
 from types import ModuleType
@@ -26,7 +27,18 @@ from autoimb.nn.spec import EXPANSION, FREQUENCIES, PERIODIC_DIM, Activation
 if TYPE_CHECKING:
     from autoimb.nn.compiled import Array, Integers
 
-__all__ = ["SLOW", "Block", "Dense", "Embedding", "Heads", "Layer", "Norm", "Periodic", "Workspace"]
+__all__ = [
+    "SLOW",
+    "Block",
+    "Dense",
+    "Embedding",
+    "Heads",
+    "Layer",
+    "Norm",
+    "Periodic",
+    "RowLayer",
+    "Workspace",
+]
 
 SLOW, _FAST = 0.1, 6.0  # factors of the learning rate in RealMLP
 _CORNERS = 5  # rows whose random mean a bias is drawn from
@@ -92,20 +104,24 @@ class Layer:
             self.arrays = {short: value.numpy() for short, value in self.values.items()}
             self.gradients = {short: parameters.gradient(name).numpy() for name, short in names}
 
+
+class RowLayer(Layer, ABC):
+    """Layer that maps the rows of each member to other rows."""
+
+    @abstractmethod
     def forward(self, x: Tensor, pool: MaskPool | None) -> Tensor:
         """Map ``(M, N, n_in) -> (M, N', n_out)``; `pool` is None except in training."""
-        raise NotImplementedError
 
+    @abstractmethod
     def compute(self, x: Array, pool: MaskPool | None) -> Array:
         """Return what `forward` returns, by compiled code; x may be overwritten afterwards."""
-        raise NotImplementedError
 
+    @abstractmethod
     def backward(self, gradient: Array) -> Array:
         """Write the parameters' gradients; return the gradient of x."""
-        raise NotImplementedError
 
 
-class Dense(Layer):
+class Dense(RowLayer):
     """``activation(gain * x W + b)``, then dropout, in the variants of the papers.
 
     The first layer of TabM (mini) scales the input by k vectors, one for each implicit member:
@@ -240,7 +256,7 @@ class Dense(Layer):
         return self.forward(x, None)
 
 
-class Norm(Layer):
+class Norm(RowLayer):
     """``(x - mean) / deviation`` over a row's units, each unit's scale and shift, an activation.
 
     Parameters
@@ -282,7 +298,7 @@ class Norm(Layer):
         return gradient
 
 
-class Block(Layer):
+class Block(RowLayer):
     """``x + W2 dropout(activation(W1 norm(x) + b1)) + b2`` (Gorishniy et al., 2021).
 
     Layer normalization (Ba et al., 2016) takes the place of the paper's batch normalization: the
@@ -336,7 +352,7 @@ class Block(Layer):
         return gradient
 
 
-class Heads(Layer):
+class Heads(RowLayer):
     """Linear maps to the classes, one for each implicit member.
 
     The weights are stored class by class, as a product with so few classes needs long rows.
@@ -361,7 +377,7 @@ class Heads(Layer):
         )
         self._shape, self._gain = shape, 1.0 / sqrt(n_in) if tangent else 1.0
 
-    def forward(self, x: Tensor, pool: MaskPool | None = None) -> Tensor:  # noqa: ARG002
+    def forward(self, x: Tensor, pool: MaskPool | None = None) -> Tensor:  # noqa: ARG002  as in `RowLayer`
         """Map ``(M, B * k, n_in) -> (M, k, C, B)``: the rows last, see `autoimb.space.loss`."""
         k, classes, n_in = self._shape
         # (M, B * k, H) -> (M * k, H, B)
@@ -370,7 +386,7 @@ class Heads(Layer):
         z = torch.baddbmm(bias.mT, weight, columns, alpha=self._gain)
         return z.view(len(x), k, classes, -1)
 
-    def compute(self, x: Array, pool: MaskPool | None = None) -> Array:  # noqa: ARG002
+    def compute(self, x: Array, pool: MaskPool | None = None) -> Array:  # noqa: ARG002  as in `RowLayer`
         """Return what `forward` returns, by compiled code."""
         k, classes, _ = self._shape
         out = self.space.get(self.name, len(x), k, classes, x.shape[1] // k)

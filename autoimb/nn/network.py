@@ -12,7 +12,17 @@ from autoimb.data.encoding.levels import MISSING_LEVEL, OTHER_LEVEL
 from autoimb.errors import ArtifactError
 from autoimb.nn.code import training_code
 from autoimb.nn.dropout import MaskPool
-from autoimb.nn.layers import SLOW, Block, Dense, Embedding, Heads, Layer, Norm, Periodic, Workspace
+from autoimb.nn.layers import (
+    SLOW,
+    Block,
+    Dense,
+    Embedding,
+    Heads,
+    Norm,
+    Periodic,
+    RowLayer,
+    Workspace,
+)
 from autoimb.nn.parameters import Parameters
 from autoimb.nn.spec import FREQUENCIES, NetworkSpec
 from autoimb.randomness import Key, Purpose
@@ -265,7 +275,7 @@ def build(
     return Network(spec, members, dtype=dtype, device=torch.device(device), training=training)
 
 
-def _hidden_layers(spec: NetworkSpec) -> list[Layer]:
+def _hidden_layers(spec: NetworkSpec) -> list[RowLayer]:
     """Return a network's hidden layers."""
     width, activation, n_in = spec.width, spec.activation, spec.embedded + spec.n_inputs
     if spec.body == "residual":

@@ -150,7 +150,7 @@ class TrialStore:
                 raise sqlite3.DatabaseError(problem)
             self._check_table(db)
             rows = db.execute(
-                f"SELECT {columns} FROM autoimb_trials WHERE {condition} ORDER BY number"  # noqa: S608
+                f"SELECT {columns} FROM autoimb_trials WHERE {condition} ORDER BY number"  # noqa: S608  constants of this module
             )
             return [unpack(*self._checked(*row)) for row in rows]
 

@@ -587,7 +587,7 @@ def leaky_class_weights(patch: pytest.MonkeyPatch) -> None:
         counts = np.bincount(members.parts.dataset.y).astype(np.float64)
         make = CLASS_WEIGHT.make
         with pytest.MonkeyPatch.context() as inner:
-            by_all = lambda choice, _, costs: make(choice, counts, costs)  # noqa: E731
+            by_all = lambda choice, _, costs: make(choice, counts, costs)  # noqa: E731  short
             inner.setattr(CLASS_WEIGHT, "make", by_all)
             return member_rows(members, position, number, row_state)
 
