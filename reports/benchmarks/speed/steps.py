@@ -47,12 +47,12 @@ def run(sizes: Sequence[int], other: Path, *, repeats: int) -> None:
     if unknown:
         known = ", ".join(map(str, FOLDS_AND_BATCH))
         raise SystemExit(f"--steps has tables of {known} rows, not of {sorted(unknown)}")
-    theirs = commit_of(other)
-    script = Path(__file__).with_name("stepping.py")
+    theirs, other = commit_of(other), other.resolve()
+    script = Path(__file__).with_name("stepping.py").relative_to(cases.ROOT)
     with (
         tempfile.TemporaryDirectory() as folder,
-        checkout(cases.ROOT, script) as mine,
-        checkout(other.resolve(), script) as against,
+        checkout(cases.ROOT, cases.ROOT / script) as mine,
+        checkout(other, other / script) as against,
     ):
         for rows in sizes:
             folds, batch = FOLDS_AND_BATCH[rows]
