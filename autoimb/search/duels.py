@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from autoimb.assessment.duels import gain
+from autoimb.assessment.duels import Duel, gain
 from autoimb.assessment.metrics import get_metric
-from autoimb.assessment.verdict import Duel
 from autoimb.runs.record import TrialRecord
 from autoimb.space.components import CONTROL
 from autoimb.space.draw import Space

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from autoimb.assessment.checks import Finding
-from autoimb.assessment.verdict import Verdict, verdict
+from autoimb.assessment.duels import Verdict, verdict
 from autoimb.budget import Budget
 from autoimb.errors import RunError
 from autoimb.evaluation.limits import check_limits, timed

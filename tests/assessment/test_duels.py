@@ -10,18 +10,19 @@ from optuna.trial import FixedTrial
 from scipy import stats
 
 from autoimb.assessment.duels import (
+    Duel,
     Gain,
     gain,
     holm,
     holm_tests,
     margin,
     row_multiple_needed,
+    verdict,
     word,
 )
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import get_metric
 from autoimb.assessment.uncertainty import Score
-from autoimb.assessment.verdict import Duel, verdict
 from autoimb.data.folds import duel_folds, plan_folds
 from autoimb.evaluation.outcome import Infeasible
 from autoimb.evaluation.task import Task, plan_duels
