@@ -41,10 +41,10 @@ if TYPE_CHECKING:
     from autoimb.search.untouched import Tested, Untouched
     from autoimb.space.strategy import Strategy
 
-__all__ = ["TRIAL_SHARE", "Callback", "SearchResult", "conclude", "search", "versions"]
+__all__ = ["Callback", "SearchResult", "conclude", "search", "versions"]
 
 # Largest share of the budget for a single trial.
-TRIAL_SHARE = 0.25
+_TRIAL_SHARE = 0.25
 # Share of the time left after the search for choosing the result.
 _CHOOSING_SHARE = 0.75
 # Largest share of the budget for predicting test rows.
@@ -200,7 +200,7 @@ def search(
     trial_limit = None
     # One strategy alone may take the whole time.
     if budget.total is not None and request.strategy is None:
-        trial_limit = TRIAL_SHARE * budget.total
+        trial_limit = _TRIAL_SHARE * budget.total
     listeners = _Listeners(callbacks, findings)
     with Progress(budget, metric=preparation.metric.name, verbose=request.verbose) as progress:
         study = run_study(
