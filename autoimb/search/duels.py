@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from autoimb.evaluation.task import Task
     from autoimb.space.strategy import Strategy
 
-__all__ = ["fought"]
+__all__ = ["duel_results"]
 
 
-def fought(
+def duel_results(
     space: Space, duels: Mapping[int, tuple[TrialRecord, Scored | None]], task: Task | None
 ) -> list[Duel]:
     """Return the result of the duel of each method of a space.

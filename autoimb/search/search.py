@@ -28,7 +28,7 @@ from autoimb.runtime.batches import Synchronous
 from autoimb.runtime.pool import LOCAL, Backend
 from autoimb.runtime.progress import Event, Progress
 from autoimb.runtime.worker import one_thread
-from autoimb.search.duels import fought
+from autoimb.search.duels import duel_results
 from autoimb.search.prepare import Preparation, check_table
 from autoimb.search.propose import Agenda
 from autoimb.search.select import Selection, select
@@ -349,7 +349,7 @@ def conclude(
     # Statements on methods come from the duels alone.
     is_multiclass = len(preparation.target.classes) > 2
     answer = verdict(
-        fought(preparation.space, study.duels, preparation.task.duels),
+        duel_results(preparation.space, study.duels, preparation.task.duels),
         metric=preparation.metric.name.replace("_", " "),
         rare="rarer classes" if is_multiclass else "rare class",
     )
