@@ -35,7 +35,7 @@ from autoimb.data.values import (
 from autoimb.errors import SchemaError, choices
 from autoimb.text import BriefRepr
 
-__all__ = ["KINDS", "Column", "Columns", "Kind", "Schema", "infer_schema", "parse"]
+__all__ = ["ID_NAME", "KINDS", "Column", "Columns", "Kind", "Schema", "infer_schema", "parse"]
 
 Kind = Literal["numeric", "categorical", "date", "constant", "identifier"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

@@ -23,6 +23,7 @@ __all__ = [
     "DURATION",
     "FORMATS",
     "ISO",
+    "DatePart",
     "date_formats",
     "date_numbers",
     "factorize",
