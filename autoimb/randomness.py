@@ -19,39 +19,39 @@ class Purpose(IntEnum):
     """Purpose of a stream of random numbers; its value is never reused for another purpose."""
 
     FOLDS = 1  # splits of the table into folds
-    HOLD_OUT = 2  # halves of a hold-out: one chooses, one scores
+    HOLD_OUT = 2  # halves of a hold-out: one chooses the checkpoint, one is scored
     GROUPS = 3  # stratified groups of rows in cross-fitting
     TRAINING_ROWS = 4  # rows of a study whose table is too large
-    SCORED_ROWS = 5  # rows that are scored where not all are
+    SCORED_ROWS = 5  # rows that are scored if not all are
     RESAMPLING = 6  # the seed of a resampling method, by fold
     OVER_SAMPLED = 7  # rows that are duplicated
-    UNDER_SAMPLED = 8  # rows that stay
-    KEPT_FLAGGED = 10  # flagged rows that a cleaning method keeps all the same
+    UNDER_SAMPLED = 8  # rows that remain after under-sampling
+    KEPT_FLAGGED = 10  # flagged rows that a cleaning method restores
     CENTROID_ROWS = 11  # rows that stand in for centres with the same nearest row
     MEMBER_ROWS = 12  # rows of an ensemble's member
     FIRST_WEIGHTS = 13
-    FIRST_ROWS = 14  # rows that a start looks at
-    FIRST_BIASES = 15  # of a start that looks at rows
+    FIRST_ROWS = 14  # rows from which first weights are initialized
+    FIRST_BIASES = 15  # rows from whose mean first biases are drawn
     BATCHES = 16  # order of a member's rows
     BATCH_SHARES = 17  # where balanced batches begin
-    DROPOUT = 18  # a member's masks
-    DROPOUT_OFFSETS = 19  # windows of the masks, which a pack shares
-    SAMPLER = 20  # Optuna's, by trial
+    DROPOUT = 18  # dropout masks of a member
+    DROPOUT_OFFSETS = 19  # windows of these masks, which a pack shares
+    SAMPLER = 20  # Optuna's sampler, by trial
     BLEND_BAGS = 21
     REFERENCE_ROWS = 22  # rows of a reference model, by fold
     RULE_ROWS = 23  # rows that a decision rule is fitted on
-    BIN_ROWS = 24  # rows that cut the bins of numbers
+    BIN_ROWS = 24  # rows that determine the bins of numbers
     TREES = 26  # columns that the splits of trees may choose from, by fold
-    STATISTIC_ROWS = 27  # inner folds of the rows that tell what a level says
+    STATISTIC_ROWS = 27  # inner folds of the target statistics
     DUELS = 28  # the seed of matched duels
     COMPARED_ROWS = 29  # rows on which networks are compared with their mean
     CHECK_ROWS = 30  # bootstrap samples that a decision rule is fitted on anew
     TEST_ROWS = 31  # rows that are held out for a test
-    REPLAY_ROWS = 32  # rows that a choice is replayed on where not all are
-    REPLAYS = 33  # bootstrap samples of them
-    DRAWN_ROWS = 34  # rows of a table that memory does not hold, by class
-    UNSEEN_ROWS = 35  # rows that a study left out, which tell the level of what is deployed
-    STRUCTURE = 37  # splits and rows that tell whether rows belong together, by column
+    REPLAY_ROWS = 32  # rows on which the choice is replayed if not all are used
+    REPLAYS = 33  # bootstrap samples of these rows
+    DRAWN_ROWS = 34  # sampled rows of a table that exceeds the memory, by class
+    UNSEEN_ROWS = 35  # rows outside the study, which estimate the level of the result
+    STRUCTURE = 37  # splits and rows that show whether rows depend on each other, by column
 
 
 @dataclass(frozen=True)

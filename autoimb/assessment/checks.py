@@ -21,7 +21,6 @@ __all__ = [
     "AHEAD",
     "CHANGED_LABELS",
     "CHECKS",
-    "COPIED_SHARE",
     "REFERENCE_ERRORS",
     "SEVERITIES",
     "STRUCTURE_ERRORS",
@@ -36,7 +35,7 @@ __all__ = [
 _MAX_SHARE_ERROR = 0.05
 # Share of the rows outside the most frequent class that equal training rows may give away
 # (reports/design/checks.md).
-COPIED_SHARE = 0.05
+_COPIED_SHARE = 0.05
 # Share of the rows outside the most frequent class whose equal rows may have other labels
 # (reports/design/checks.md).
 _CONTRADICTED_SHARE = 0.05
@@ -207,7 +206,7 @@ def _perfect_column(evidence: TableEvidence) -> str | None:
 def _rows_in_several_folds(evidence: TableEvidence) -> str | None:
     """Rows that stand in several folds and give their class away."""
     repeats = evidence.repeats
-    if repeats.given_away <= COPIED_SHARE * repeats.rarer:
+    if repeats.given_away <= _COPIED_SHARE * repeats.rarer:
         return None
     change = "would change that"
     if repeats.largest > repeats.max_fold_rows:

@@ -1,4 +1,4 @@
-"""The judge of a set of scored rows: scores, comparisons, decision rules and labels.
+"""Judging of predictions on a fixed set of rows: scores, comparisons, decision rules, labels.
 
 Ranking and probability metrics are the mean over the groups if each group has enough rows of every
 class: the probabilities of folds differ in scale, and pooling them lowers average precision. With

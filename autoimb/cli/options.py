@@ -26,7 +26,6 @@ __all__ = [
     "OPTIONS",
     "Option",
     "class_weight",
-    "column_kinds",
     "folder",
     "listed",
     "seconds",
@@ -70,7 +69,7 @@ def folder(text: str) -> Path:
     return Path(text)
 
 
-def column_kinds(pairs: list[str]) -> dict[str, str]:
+def _column_kinds(pairs: list[str]) -> dict[str, str]:
     """Read ``["zip=categorical", ...]``."""
     kinds = {}
     for pair in pairs:
@@ -208,7 +207,7 @@ PANELS = {
             "Name of a column of row weights, which is not a feature.",
             "--weight --sample-weight",
         ),
-        "kinds": Option("COL=KIND", "May be repeated.", "--kind", column_kinds, list[str]),
+        "kinds": Option("COL=KIND", "May be repeated.", "--kind", _column_kinds, list[str]),
         "drop": Option("A,B", "Columns to leave out.", read=listed),
         "pos_label": Option("L"),
         "allow_many_classes": Option(),

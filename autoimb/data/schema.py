@@ -30,11 +30,12 @@ from autoimb.data.values import (
     levels_of,
     numbers_of,
     parse_dates,
+    zoned,
 )
 from autoimb.errors import SchemaError, choices
 from autoimb.text import BriefRepr
 
-__all__ = ["KINDS", "Column", "Columns", "Kind", "Schema", "infer_schema", "parse"]
+__all__ = ["ID_NAME", "KINDS", "Column", "Columns", "Kind", "Schema", "infer_schema", "parse"]
 
 Kind = Literal["numeric", "categorical", "date", "constant", "identifier"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -61,12 +62,16 @@ class Column(Struct, frozen=True, forbid_unknown_fields=True):
         Parts of a date that are features; empty for other kinds and for dates that are not used.
     form : str
         Format of dates or durations that are written as text; otherwise empty.
+    with_zone : bool or None
+        Whether dates have a time zone, which prediction then requires; None for other kinds, and
+        for dates of which only some have one.
     """
 
     name: str
     kind: Kind
     parts: tuple[DatePart, ...]
     form: str
+    with_zone: bool | None
 
     def __post_init__(self) -> None:
         if self.form not in ("", DURATION, *FORMATS):
@@ -221,9 +226,10 @@ def _column(series: pd.Series, name: str, kind: Kind, *, recurring: bool) -> Col
     """Return a column with the parts and the format that prediction applies to its values."""
     if kind == "date":
         form = next(iter(date_formats(series, name)), ISO)
-        return Column(name, kind, _date_parts(series, name, form, recurring=recurring), form)
+        parts = _date_parts(series, name, form, recurring=recurring)
+        return Column(name, kind, parts, form, zoned(series, name))
     form = DURATION if kind == "numeric" and is_duration(series) else ""
-    return Column(name, kind, (), form)
+    return Column(name, kind, (), form, None)
 
 
 def _infer_kind(series: pd.Series, name: str) -> Kind:
@@ -411,5 +417,5 @@ def _select(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
 
 def _values(series: pd.Series, column: Column) -> Iterator[NDArray[np.float64]]:
     if column.kind == "date":
-        return date_numbers(series, column.name, column.parts, column.form)
+        return date_numbers(series, column.name, column.parts, column.form, column.with_zone)
     return iter((numbers_of(series, column.name, column.form),))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator
 from datetime import time
 from decimal import Decimal
@@ -22,6 +23,7 @@ __all__ = [
     "DURATION",
     "FORMATS",
     "ISO",
+    "DatePart",
     "date_formats",
     "date_numbers",
     "factorize",
@@ -31,6 +33,7 @@ __all__ = [
     "numbers_of",
     "parse_dates",
     "text_of",
+    "zoned",
 ]
 
 DatePart = Literal["days", "year", "month", "day", "weekday", "hour"]
@@ -44,6 +47,7 @@ _DAYS = (
 _TIMES = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p")
 FORMATS = (ISO, *(day + time for day, time in product(_DAYS, _TIMES)))
 _CLOCK = ("now", "today")  # text for which pandas returns the current time
+_ZONE = re.compile(r"[T ].*([Zz]|[+-]\d\d(:?\d\d)?)\s*$")  # at the end of a time of day
 
 Floats = NDArray[np.float64]
 Objects = NDArray[np.object_]
@@ -168,7 +172,11 @@ def _refuse(failed: NDArray[np.bool_], codes: NDArray[np.intp], levels: Objects,
 
 
 def date_numbers(
-    series: pd.Series, name: str, parts: tuple[str, ...], form: str = ISO
+    series: pd.Series,
+    name: str,
+    parts: tuple[str, ...],
+    form: str = ISO,
+    with_zone: bool | None = None,
 ) -> Iterator[Floats]:
     """Yield parts of dates as numbers; instants with a time zone are converted to UTC.
 
@@ -182,6 +190,8 @@ def date_numbers(
         Parts from `DATE_PARTS`; "days" are days since 1970 with their fraction.
     form : str
         Format of dates that are text: one of `FORMATS`, the same for all cells.
+    with_zone : bool or None
+        Whether all dates must have a time zone (True) or must not have one (False).
 
     Yields
     ------
@@ -191,9 +201,10 @@ def date_numbers(
     Raises
     ------
     SchemaError
-        If a value is not a date of the format. The error names its row and counts such values.
+        If a value is not a date of the format, or contradicts `with_zone`. The error names its row
+        and counts such values.
     """
-    dates = _read_dates(series, name, form)
+    dates = _read_dates(series, name, form, with_zone)
     for part in parts:
         if part == "days":
             # NumPy computes the days, since pandas would convert the year 9999 to nanoseconds.
@@ -204,19 +215,49 @@ def date_numbers(
         yield np.asarray(values, dtype=np.float64)
 
 
-def _read_dates(series: pd.Series, name: str, form: str) -> pd.Series:
-    if isinstance(series.dtype, pd.PeriodDtype):
-        return cast(pd.Series, series.dt.to_timestamp())
-    if types.is_datetime64_any_dtype(series.dtype):
-        return cast(pd.Series, pd.to_datetime(series, utc=True).dt.tz_localize(None))
+def _read_dates(series: pd.Series, name: str, form: str, with_zone: bool | None) -> pd.Series:
     codes, levels = _date_levels(series, name)
-    parsed = parse_dates(levels, form)
-    rule = f"Column {name!r} must hold dates of the format {form}"
-    _refuse(np.asarray(parsed.isna()), codes, levels, rule)
-    return pd.Series(parsed).reindex(codes)  # code -1 is not in the index and becomes NaT
+    if isinstance(series.dtype, pd.PeriodDtype):
+        dates = series.dt.to_timestamp()
+    elif types.is_datetime64_any_dtype(series.dtype):
+        dates = pd.to_datetime(series, utc=True).dt.tz_localize(None)
+    else:
+        parsed = parse_dates(levels, form)
+        rule = f"Column {name!r} must hold dates of the format {form}"
+        _refuse(np.asarray(parsed.isna()), codes, levels, rule)
+        dates = pd.Series(parsed).reindex(codes)  # code -1 is not in the index and becomes NaT
+    if with_zone is not None:
+        kinds = ("with", "without") if with_zone else ("without", "with")
+        rule = f"Column {name!r} must hold dates {kinds[0]} a time zone, as in training, not "
+        _refuse(_have_zones(levels) != with_zone, codes, levels, f"{rule}{kinds[1]} one")
+    return cast(pd.Series, dates)
+
+
+def _has_date_type(series: pd.Series) -> bool:
+    dtype = series.dtype
+    return isinstance(dtype, pd.PeriodDtype) or types.is_datetime64_any_dtype(dtype)
+
+
+def zoned(series: pd.Series, name: str) -> bool | None:
+    """Return whether dates have a time zone; None if only some have one, or without any date."""
+    zones = set(_have_zones(_date_levels(series, name)[1]).tolist())
+    return zones.pop() if len(zones) == 1 else None
+
+
+def _have_zones(levels: Objects) -> NDArray[np.bool_]:
+    """Return whether each date, as text or as an object, has a time zone."""
+    zones = (
+        _ZONE.search(level) if isinstance(level, str) else getattr(level, "tzinfo", None)
+        for level in levels
+    )
+    return np.array([zone is not None for zone in zones], dtype=bool)
 
 
 def _date_levels(series: pd.Series, name: str) -> tuple[NDArray[np.intp], Objects]:
+    """Return codes and levels; the first date is the level of all if the dates have one type."""
+    if _has_date_type(series):
+        first = np.asarray(series.dropna().iloc[:1], dtype=object)
+        return np.where(series.isna(), -1, 0), first
     codes, levels = factorize(series, name)
     if types.is_numeric_dtype(series.dtype):
         levels = np.array([text_of(level) for level in levels], dtype=object)
@@ -239,7 +280,7 @@ def date_formats(series: pd.Series, name: str) -> tuple[str, ...]:
         Formats from `FORMATS`. If day and month cannot be distinguished there are two of them, the
         first with the month before the day.
     """
-    if isinstance(series.dtype, pd.PeriodDtype) or types.is_datetime64_any_dtype(series.dtype):
+    if _has_date_type(series):
         return (ISO,)
     _, levels = _date_levels(series, name)
     # The first level excludes most formats, before all levels are parsed.

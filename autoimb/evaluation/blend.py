@@ -39,7 +39,7 @@ from autoimb.evaluation.outcome import Scored, ranked
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.randomness import Purpose, stream
 
-__all__ = ["Mixture", "ScoredRows", "Weighing", "blend"]
+__all__ = ["Mixture", "blend"]
 
 # Largest number of trials that are weighed for a blend.
 _MAX_CANDIDATES = 25
@@ -152,10 +152,10 @@ def blend(
         # Weights cannot be cross-fitted with a single group of rows.
         return (alone,)
 
-    def weighing(numbers: Sequence[int], deadline: Deadline) -> Weighing:
+    def weighing(numbers: Sequence[int], deadline: Deadline) -> _Weighing:
         bags = _draw_bags(len(numbers), n_cells, random_state, policy)
         shares = _shares(results, numbers, limits)
-        return Weighing(numbers, bags, deadline, policy, np.isin(numbers, trees), shares)
+        return _Weighing(numbers, bags, deadline, policy, np.isin(numbers, trees), shares)
 
     half = deadline.fraction(0.5) if trees else deadline
     candidates = sorted(order[:number])
@@ -178,7 +178,7 @@ def _rare_rows(judge: Judge) -> int:
 
 
 def _blended(
-    judge: Judge, results: Results, weigh: Weighing, baseline: Mixture | None = None
+    judge: Judge, results: Results, weigh: _Weighing, baseline: Mixture | None = None
 ) -> Mixture | None:
     """Mix the candidates if that is better than a baseline, by default the best single network."""
     mixed, best_network = _cross_fitted(judge, results, weigh)
@@ -198,7 +198,7 @@ def _blended(
     return replace(mixed, gain=gain)
 
 
-def _cross_fitted(judge: Judge, results: Results, weigh: Weighing) -> tuple[Mixture, Floats]:
+def _cross_fitted(judge: Judge, results: Results, weigh: _Weighing) -> tuple[Mixture, Floats]:
     """Choose weights from all rows, and cross-fit them and the best network part by part.
 
     Returns
@@ -207,13 +207,13 @@ def _cross_fitted(judge: Judge, results: Results, weigh: Weighing) -> tuple[Mixt
         The mixture, and the probabilities of each row by the network that is best without its part.
     """
     numbers = weigh.numbers
-    rows = ScoredRows(judge, _stacked(results, numbers))
+    rows = _ScoredRows(judge, _stacked(results, numbers))
     crossed, alone = np.empty_like(rows.proba[0]), np.empty_like(rows.proba[0])
     # No rows are earlier than the first block of time, so its weights are equal.
     equal = np.full(len(numbers), 1.0 / len(numbers))
     by_part = []
     for part, (learn, use) in enumerate(judge.parts):
-        view = ScoredRows(judge, _stacked(results, numbers, part=part))
+        view = _ScoredRows(judge, _stacked(results, numbers, part=part))
         weights, best = weigh.fit(view.take(learn)) if learn.any() else (equal, equal)
         by_part.append({n: float(w) for n, w in zip(numbers, weights) if w > 0})
         crossed[use], alone[use] = view.mix(weights)[use], view.mix(best)[use]
@@ -225,7 +225,7 @@ def _cross_fitted(judge: Judge, results: Results, weigh: Weighing) -> tuple[Mixt
 
 def _gain(judge: Judge, proba: Floats, baseline: Floats) -> float:
     """Return the mean gain over other cross-fitted probabilities (n, C), part by part."""
-    both = ScoredRows(judge, np.stack([proba, baseline]))
+    both = _ScoredRows(judge, np.stack([proba, baseline]))
     parts = [both.take(use) for learn, use in judge.parts if learn.any()]
     return float(np.mean([part.merit(part.proba[0]) - part.merit(part.proba[1]) for part in parts]))
 
@@ -292,16 +292,16 @@ def _stacked(results: Results, numbers: Sequence[int], *, part: int | None = Non
 
 
 @dataclass(frozen=True, eq=False)
-class ScoredRows:
+class _ScoredRows:
     """Scored rows and their probabilities by all candidates, (K, n, C)."""
 
     judge: Judge
     proba: Floats
 
-    def take(self, mask: Mask) -> ScoredRows:
+    def take(self, mask: Mask) -> _ScoredRows:
         """Return a selection of rows, sorted by group so that a group is a slice without a copy."""
         rows = np.flatnonzero(mask)[np.argsort(self.judge.group[mask], kind="stable")]
-        return ScoredRows(self.judge.take(rows), self.proba[:, rows])
+        return _ScoredRows(self.judge.take(rows), self.proba[:, rows])
 
     def mix(self, weights: Floats) -> Floats:
         """Return the weighted mean of the candidates, (n, C)."""
@@ -345,7 +345,7 @@ def _draw_bags(
 
 
 @dataclass(frozen=True)
-class Weighing:
+class _Weighing:
     """Bagged greedy selection.
 
     Attributes
@@ -370,7 +370,7 @@ class Weighing:
     partner: Mask
     shares: Floats
 
-    def fit(self, rows: ScoredRows) -> tuple[Floats, Floats]:
+    def fit(self, rows: _ScoredRows) -> tuple[Floats, Floats]:
         """Return the weights (K,) that fit these rows, and those of the best network alone."""
         alone, total = np.zeros(len(rows.proba)), np.zeros(len(rows.proba))
         merits = np.array([rows.merit(proba) for proba in rows.proba])
@@ -419,7 +419,7 @@ class Weighing:
         )
         return floored
 
-    def _greedy(self, rows: ScoredRows, members: Ints) -> Floats:
+    def _greedy(self, rows: _ScoredRows, members: Ints) -> Floats:
         """Add the best candidate repeatedly while the value increases; return weights (K,)."""
         counts, total, best = np.zeros(len(rows.proba)), np.zeros_like(rows.proba[0]), -np.inf
         for size in range(1, self.policy.result.blend_steps + 1):

@@ -22,8 +22,6 @@ from autoimb.space.partner import Bagged, Trees
 from autoimb.training.plan import Outline, Plan
 
 __all__ = [
-    "MAX_ITERATIONS",
-    "MIN_ITERATIONS",
     "fewer_rows",
     "forest_trees",
     "input_bytes",
@@ -39,9 +37,9 @@ _SEARCH_SHARE = 0.8
 # Width of the network for which the size of a study is planned.
 _PLANNED_WIDTH = 128
 # Smallest number of boosting iterations of a partner.
-MIN_ITERATIONS = 100
+_MIN_ITERATIONS = 100
 # Largest number of boosting iterations of a partner (reports/design/tree-models.md).
-MAX_ITERATIONS = 800
+_MAX_ITERATIONS = 800
 
 _BYTES = 4  # bytes of an input, in float32
 _MIN_TREES, _MAX_CLASSES = 20, 20  # bounds of a forest
@@ -242,7 +240,7 @@ def tree_iterations(dataset: Dataset, plan: Plan, trees: Trees) -> int:
     Returns
     -------
     int
-        Number of iterations, between `MIN_ITERATIONS` and `MAX_ITERATIONS`.
+        Number of iterations, between `_MIN_ITERATIONS` and `_MAX_ITERATIONS`.
     """
     rows, width = _grown(dataset, plan)
     # The cost model has terms for each leaf and column, for each leaf, for each tree, and for each
@@ -251,7 +249,7 @@ def tree_iterations(dataset: Dataset, plan: Plan, trees: Trees) -> int:
     nanoseconds = 4.0 * rows * width + len(plan.folds.folds) * a_tree
     outputs = 1 if dataset.n_classes == 2 else dataset.n_classes
     affordable = _partner_seconds(plan) / (1e-9 * nanoseconds * outputs)
-    return int(np.clip(affordable, MIN_ITERATIONS, MAX_ITERATIONS))
+    return int(np.clip(affordable, _MIN_ITERATIONS, _MAX_ITERATIONS))
 
 
 def forest_trees(dataset: Dataset, plan: Plan, bagged: Bagged) -> int:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 __all__ = [
     "ACTIVATIONS",
     "Array",
+    "Integers",
     "adamw",
     "cross_entropy",
     "dense",

@@ -1,6 +1,6 @@
 """Tree models on the folds of a study: boosted trees and random forests of scikit-learn.
 
-Invariant 1: the number of boosted trees that fold k keeps is chosen by the rows of *other* folds,
+Law 1: the number of boosted trees that fold k keeps is chosen by the rows of *other* folds,
 or by its choosing rows, which are never scored, as for the checkpoints of networks. So no training
 row is lost to stopping. The number of trees of a random forest is counted beforehand.
 """

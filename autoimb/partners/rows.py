@@ -18,7 +18,7 @@ from autoimb.data.folds import Fold
 from autoimb.partners.reader import Reader
 from autoimb.partners.trees import MISSING, FittedTrees, Nodes
 
-__all__ = ["FoldRows", "cuts_of"]
+__all__ = ["FoldRows"]
 
 MAX_CUTS = 254
 
@@ -26,7 +26,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
-def cuts_of(values: Floats) -> Floats:
+def _cuts_of(values: Floats) -> Floats:
     """Cut numbers between all distinct values if there are few, else at quantiles.
 
     Parameters
@@ -89,7 +89,7 @@ class FoldRows:
         self.reader, x = Reader.fit(dataset, fold.train)
         self.cuts = np.zeros((x.shape[1], MAX_CUTS + 1))
         for j in range(self.reader.codes, x.shape[1]):
-            cuts = cuts_of(x[:, j])
+            cuts = _cuts_of(x[:, j])
             self.cuts[j] = np.inf
             self.cuts[j, : len(cuts)] = cuts
         self.x = self.places(x)

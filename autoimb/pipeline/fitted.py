@@ -1,6 +1,6 @@
 """Fitted pipelines, which predict probabilities and labels for the user's tables.
 
-Invariant 4: `member_posterior` corrects every member's logits to the real class distribution before
+Law 4: `member_posterior` corrects every member's logits to the real class distribution before
 `fold_average` averages the members. The search computes its out-of-fold probabilities by the same
 two functions as prediction.
 """

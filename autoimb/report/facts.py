@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoimb.assessment.checks import AHEAD
-from autoimb.assessment.duels import Gain
+from autoimb.assessment.duels import Gain, Verdict
 from autoimb.assessment.judge import Judge, Prediction
 from autoimb.assessment.metrics import Metric, get_metric
 from autoimb.assessment.uncertainty import spread
-from autoimb.assessment.verdict import Verdict
 from autoimb.budget import Deadline
 from autoimb.evaluation.limits import limits_beyond
 from autoimb.policy import SearchPolicy

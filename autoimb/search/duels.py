@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from autoimb.assessment.duels import gain
+from autoimb.assessment.duels import Duel, gain
 from autoimb.assessment.metrics import get_metric
-from autoimb.assessment.verdict import Duel
 from autoimb.runs.record import TrialRecord
 from autoimb.space.components import CONTROL
 from autoimb.space.draw import Space
@@ -21,10 +20,10 @@ if TYPE_CHECKING:
     from autoimb.evaluation.task import Task
     from autoimb.space.strategy import Strategy
 
-__all__ = ["fought"]
+__all__ = ["duel_results"]
 
 
-def fought(
+def duel_results(
     space: Space, duels: Mapping[int, tuple[TrialRecord, Scored | None]], task: Task | None
 ) -> list[Duel]:
     """Return the result of the duel of each method of a space.

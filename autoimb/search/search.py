@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from autoimb.assessment.checks import Finding
-from autoimb.assessment.verdict import Verdict, verdict
+from autoimb.assessment.duels import Verdict, verdict
 from autoimb.budget import Budget
 from autoimb.errors import RunError
 from autoimb.evaluation.limits import check_limits, timed
@@ -28,7 +28,7 @@ from autoimb.runtime.batches import Synchronous
 from autoimb.runtime.pool import LOCAL, Backend
 from autoimb.runtime.progress import Event, Progress
 from autoimb.runtime.worker import one_thread
-from autoimb.search.duels import fought
+from autoimb.search.duels import duel_results
 from autoimb.search.prepare import Preparation, check_table
 from autoimb.search.propose import Agenda
 from autoimb.search.select import Selection, select
@@ -41,10 +41,10 @@ if TYPE_CHECKING:
     from autoimb.search.untouched import Tested, Untouched
     from autoimb.space.strategy import Strategy
 
-__all__ = ["TRIAL_SHARE", "Callback", "SearchResult", "conclude", "search", "versions"]
+__all__ = ["Callback", "SearchResult", "conclude", "search", "versions"]
 
 # Largest share of the budget for a single trial.
-TRIAL_SHARE = 0.25
+_TRIAL_SHARE = 0.25
 # Share of the time left after the search for choosing the result.
 _CHOOSING_SHARE = 0.75
 # Largest share of the budget for predicting test rows.
@@ -200,7 +200,7 @@ def search(
     trial_limit = None
     # One strategy alone may take the whole time.
     if budget.total is not None and request.strategy is None:
-        trial_limit = TRIAL_SHARE * budget.total
+        trial_limit = _TRIAL_SHARE * budget.total
     listeners = _Listeners(callbacks, findings)
     with Progress(budget, metric=preparation.metric.name, verbose=request.verbose) as progress:
         study = run_study(
@@ -349,7 +349,7 @@ def conclude(
     # Statements on methods come from the duels alone.
     is_multiclass = len(preparation.target.classes) > 2
     answer = verdict(
-        fought(preparation.space, study.duels, preparation.task.duels),
+        duel_results(preparation.space, study.duels, preparation.task.duels),
         metric=preparation.metric.name.replace("_", " "),
         rare="rarer classes" if is_multiclass else "rare class",
     )

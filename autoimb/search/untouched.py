@@ -1,4 +1,4 @@
-"""The untouched test, whose rows only the last line of the report uses."""
+"""The untouched test: held-out rows that only the last line of the report uses."""
 
 from __future__ import annotations
 

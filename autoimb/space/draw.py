@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from autoimb.data.profile import Profile
 
-__all__ = ["Space", "draw", "infeasible", "suggest"]
+__all__ = ["Space", "draw", "infeasible"]
 
 
 @dataclass(frozen=True)
@@ -161,13 +161,13 @@ def _choice(trial: BaseTrial, component: str, space: Space) -> Choice:
     name = trial.suggest_categorical(component, space.names(component))
     option = COMPONENTS[component][name]
     params = tuple(
-        (key, suggest(trial, f"{component}.{name}.{key}", bounds))
+        (key, _suggest(trial, f"{component}.{name}.{key}", bounds))
         for key, bounds in option.ranges.items()
     )
     return Choice(name, params)
 
 
-def suggest(trial: BaseTrial, name: str, bounds: Range) -> Value:
+def _suggest(trial: BaseTrial, name: str, bounds: Range) -> Value:
     """Return a trial's suggestion for one parameter within its range."""
     if isinstance(bounds, Float):
         return trial.suggest_float(name, bounds.low, bounds.high, log=bounds.log)

@@ -23,6 +23,7 @@ __all__ = [
     "Option",
     "Range",
     "Rule",
+    "Sizes",
     "Value",
     "minority_at_least",
     "work_at_most",

@@ -16,11 +16,9 @@ from reports.benchmarks.cases import ROOT
 __all__ = [
     "Ended",
     "Held",
-    "busy_seconds",
     "environment",
     "held",
     "least",
-    "processor_seconds",
     "watched",
 ]
 
@@ -119,19 +117,3 @@ def _memory(process: int, kind: str) -> float:
             if line.startswith(kind):
                 return int(line.split()[1]) / 1024
     return 0.0
-
-
-def processor_seconds(root: int) -> float:
-    """Return the processor time of a process and all its descendants, those that ended included."""
-    ticks = 0
-    for process in _family(root):
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            stat = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-            ticks += sum(map(int, stat[11:15]))  # its own, and of children it has waited for
-    return ticks / os.sysconf("SC_CLK_TCK")
-
-
-def busy_seconds() -> float:
-    """Return how long all processors together have been busy since the machine started."""
-    user, nice, system, _, _, *more = map(int, Path("/proc/stat").read_text().split()[1:9])
-    return (user + nice + system + sum(more)) / os.sysconf("SC_CLK_TCK")

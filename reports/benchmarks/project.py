@@ -63,7 +63,7 @@ from autoimb.space.components import COMPONENTS, CONTROL
 from autoimb.space.draw import Space, draw
 from autoimb.space.ensemble import ENSEMBLE
 from autoimb.space.option import Choice, OneOf, Range, Value
-from autoimb.space.strategy import Strategy, partner
+from autoimb.space.strategy import Strategy
 from autoimb.training.plan import Outline, Plan
 from reports.benchmarks.cases import JOBS, SEED
 
@@ -96,7 +96,6 @@ __all__ = [
     "holm",
     "jackknife",
     "network_of",
-    "partners",
     "places_of",
     "prepared_network",
     "reason",
@@ -170,11 +169,6 @@ def first_networks() -> list[Strategy]:
     """Return today's list, without an imbalance method."""
     space = Space.restricted(CONTROLS)
     return [draw(FixedTrial(params), space) for params in portfolio.first_networks(space)]
-
-
-def partners() -> list[Strategy]:
-    """Return the partners as records hold them."""
-    return [partner(name, costs=False) for name in DEFAULT_POLICY.suggestions.partners]
 
 
 def draw_control(trial: Trial) -> Strategy:

@@ -10,18 +10,19 @@ from optuna.trial import FixedTrial
 from scipy import stats
 
 from autoimb.assessment.duels import (
+    Duel,
     Gain,
     gain,
     holm,
     holm_tests,
     margin,
     row_multiple_needed,
+    verdict,
     word,
 )
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import get_metric
 from autoimb.assessment.uncertainty import Score
-from autoimb.assessment.verdict import Duel, verdict
 from autoimb.data.folds import duel_folds, plan_folds
 from autoimb.evaluation.outcome import Infeasible
 from autoimb.evaluation.task import Task, plan_duels
@@ -29,7 +30,7 @@ from autoimb.policy import Comparisons, SearchPolicy
 from autoimb.runs.folder import RunFolder
 from autoimb.runs.record import TrialRecord
 from autoimb.search import propose
-from autoimb.search.duels import fought
+from autoimb.search.duels import duel_results
 from autoimb.search.history import TrialHistory
 from autoimb.search.propose import Agenda
 from autoimb.space.draw import Space, draw
@@ -405,7 +406,7 @@ def infeasible_smote(task, trial):
 def test_each_method_of_the_space_is_told_of_once():
     task = studies.duels_of_material()
     result = study(n_trials=8, evaluate=infeasible_smote, **WITH)
-    duels = fought(SPACE, result.duels, task)
+    duels = duel_results(SPACE, result.duels, task)
     assert [(duel.component, duel.option) for duel in duels] == methods_of(SPACE)
     by_option = {duel.option: duel for duel in duels}
     assert by_option["smote"].infeasible
@@ -426,7 +427,7 @@ def test_a_control_that_was_lost_compares_nothing_and_ends_nothing():
     """Without its control no duel has a gain, and methods are filed all the same."""
     result = study(n_trials=8, **WITH)
     methods = {n: ended for n, ended in result.duels.items() if not ended[0].strategy.is_control}
-    duels = fought(SPACE, methods, studies.duels_of_material())
+    duels = duel_results(SPACE, methods, studies.duels_of_material())
     assert [(duel.component, duel.option) for duel in duels] == methods_of(SPACE)
     assert {duel.gain for duel in duels} == {None}
 
@@ -434,12 +435,14 @@ def test_a_control_that_was_lost_compares_nothing_and_ends_nothing():
 def test_what_had_no_turn_is_not_tested():
     task = studies.duels_of_material()
     result = study(n_trials=6, duels=True)
-    duels = fought(SPACE, result.duels, task)
+    duels = duel_results(SPACE, result.duels, task)
     tested = [duel for duel in duels if duel.gain is not None]
     assert 0 < len(tested) < len(duels)
     reasons = {duel.reason for duel in duels if duel.gain is None}
     assert reasons == {"the time ended before its turn"}
-    assert {duel.reason for duel in fought(SPACE, {}, None)} == {
+    assert {duel.reason for duel in duel_results(SPACE, {}, None)} == {
         "the rarest class has too few rows"
     }
-    assert {duel.reason for duel in fought(SPACE, {}, task)} == {"no control network has a score"}
+    assert {duel.reason for duel in duel_results(SPACE, {}, task)} == {
+        "no control network has a score"
+    }

@@ -1,10 +1,8 @@
 """References: plain models on the folds of a study."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from autoimb.assessment.metrics import get_metric
@@ -16,24 +14,12 @@ from autoimb.assessment.references import (
     prior_reference,
 )
 from autoimb.data.encoding.encoder import Encoder
-from autoimb.data.encoding.layout import plan_layout
 from autoimb.data.folds import plan_folds
-from tests.support.tables import dataset_of
+from tests.support.tables import dataset_of, mixed_table
 
 
-def table(n=400, *, n_classes=2, seed=0):
-    rng = np.random.default_rng(seed)
-    y = rng.choice(n_classes, n, p=[0.8, *[0.2 / (n_classes - 1)] * (n_classes - 1)])
-    frame = pd.DataFrame(
-        {
-            "a": rng.normal(y, 1.0),
-            "b": np.where(rng.random(n) < 0.2, np.nan, rng.normal(size=n)),
-            "few": np.where(rng.random(n) < 0.7, "k" + pd.Series(y).astype(str), "other"),
-            "many": [f"v{i}" for i in rng.integers(0, 40, n)],
-        }
-    )
-    data = dataset_of(frame, y.astype(np.int64))
-    data = replace(data, layout=plan_layout(data.columns))
+def table(*, n_classes=2):
+    data = dataset_of(*mixed_table("binary" if n_classes == 2 else "multiclass", 400))
     plan = plan_folds(data.y, random_state=0)
     encoders = [Encoder.fit(data.columns, fold.train, layout=data.layout) for fold in plan.folds]
     return data, plan, encoders

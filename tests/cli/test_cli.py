@@ -15,6 +15,7 @@ import termios
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import joblib
 import numpy as np
@@ -412,6 +413,12 @@ def test_the_budget_counts_from_the_start_of_the_program(monkeypatch: pytest.Mon
     assert 0 < program._process_age() < 1e6
 
 
+def started(data: Path, run: Path, **streams: Any) -> subprocess.Popen[str]:
+    """Start a search that lasts longer than its test."""
+    words = ["search", str(data), *SEARCH, "--time-budget", "2m", "--out", str(run)]
+    return subprocess.Popen([sys.executable, "-m", "autoimb", *words], env=ENVIRONMENT, **streams)
+
+
 def assert_ended_with_results(process: subprocess.Popen[str], run: Path) -> None:
     assert process.wait(timeout=60) == 130
     assert (run / "report.html").is_file()
@@ -423,13 +430,7 @@ def assert_ended_with_results(process: subprocess.Popen[str], run: Path) -> None
 def test_an_interrupted_search_writes_what_it_has(
     how: signal.Signals, data: Path, tmp_path: Path
 ) -> None:
-    words = ["search", str(data), *SEARCH, "--time-budget", "120", "--out", str(tmp_path / "run")]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "autoimb", *words],
-        env=ENVIRONMENT,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = started(data, tmp_path / "run", stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     for line in process.stderr:
         if "complete" in line:
@@ -443,11 +444,10 @@ def test_an_interrupted_search_writes_what_it_has(
 @pytest.mark.slow
 def test_a_search_whose_terminal_is_closed_writes_what_it_has(data: Path, tmp_path: Path) -> None:
     """All processes of the terminal get SIGHUP, and what is written to it fails from then on."""
-    words = ["search", str(data), *SEARCH, "--time-budget", "2m", "--out", str(tmp_path / "run")]
     terminal, end = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "autoimb", *words],
-        env=ENVIRONMENT,
+    process = started(
+        data,
+        tmp_path / "run",
         stdin=end,
         stdout=end,
         stderr=end,

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.model_selection import StratifiedGroupKFold
 
-from autoimb import AutoImbClassifier, dry_run, load
+from autoimb import AutoImbClassifier, dry_run
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import get_metric
-from autoimb.cli import main
 from autoimb.data.encoding.statistics import Target, cross_fitted
 from autoimb.data.folds import duel_folds, plan_folds, stratified
 from autoimb.data.forward import plan_forward
@@ -292,24 +289,3 @@ def test_the_other_arguments_of_fit_go_with_groups() -> None:
     counts = {"yes": int((y == "yes").sum()), "no": 3 * int((y == "no").sum())}
     AutoImbClassifier(**ONE_TRIAL).fit(frame, y, class_counts=counts, groups="customer")
     assert "customer" not in dry_run(model, frame, y, groups="customer").columns
-
-
-@pytest.mark.slow
-def test_from_the_command_line_to_a_refit(
-    tmp_path: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
-    frame, y = visits()
-    data = tmp_path / "visits.csv"
-    frame.assign(fraud=y).to_csv(data, index=False)
-    words = ["search", str(data), "--target", "fraud", "--groups", "customer", "--network", "mlp"]
-    words += ["--n-jobs", "1", "--cv", "2", "--partners", "none", "--out", str(tmp_path / "run")]
-    assert main([*words, "--n-trials", "1"]) == 0
-    assert main([*words, "--n-trials", "2", "--resume"]) == 0
-    request = json.loads((tmp_path / "run" / "run.json").read_text())["request"]
-    assert request["groups"] == ["customer"]
-    newer = tmp_path / "newer.autoimb"
-    assert main(["refit", str(tmp_path / "run"), str(data), "-o", str(newer)]) == 0
-    features = [column.name for column in load(newer).schema.columns]
-    assert features == ["amount", "shop"]
-    assert main([*words[:4], "--groups", "costumer", "--n-trials", "1"]) == 2
-    assert "Did you mean 'customer'" in capsys.readouterr().err

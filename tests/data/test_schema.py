@@ -203,6 +203,8 @@ def test_durations_and_times_of_day_are_seconds(values, others, seconds):
 
 # --- dates ----------------------------------------------------------------------------------------
 
+INSTANTS = ["2013-01-01 06:00", "2014-03-04 18:00"]
+
 
 @pytest.mark.parametrize(
     "values",
@@ -223,6 +225,33 @@ def test_dates_become_their_parts(values):
         columns.numbers,
         [[15706.25, 2013, 1, 1, 6], [np.nan] * 5, [16133.75, 2014, 3, 4, 18]],
     )
+
+
+@pytest.mark.parametrize(
+    "without",
+    [pd.to_datetime(INSTANTS), INSTANTS, [datetime.date(2013, 1, 1), datetime.date(2014, 3, 4)]],
+    ids=["type", "text", "objects"],
+)
+@pytest.mark.parametrize(
+    "with_zone",
+    [
+        pd.to_datetime(INSTANTS).tz_localize("Asia/Tokyo"),
+        [f"{instant}+09:00" for instant in INSTANTS],
+        [datetime.datetime.fromisoformat(f"{instant}Z") for instant in INSTANTS],
+    ],
+    ids=["type", "text", "objects"],
+)
+def test_dates_have_a_time_zone_only_if_those_of_training_have_one(with_zone, without):
+    for training, prediction, rule in (
+        (with_zone, without, "with a time zone, as in training, not without one"),
+        (without, with_zone, "without a time zone, as in training, not with one"),
+    ):
+        schema, _ = infer_schema(pd.DataFrame({"a": training}))
+        rows = pd.DataFrame({"a": prediction})
+        rows.loc[0, "a"] = None
+        with pytest.raises(SchemaError, match=f"'a' must hold dates {rule}; row 1 holds '2014"):
+            parse(rows, schema)
+        assert np.isnan(parse(rows[:1], schema).numbers).all()
 
 
 def test_the_parts_are_those_that_vary_in_training():

@@ -488,19 +488,25 @@ def test_from_the_command_line_to_a_refit(
     data, run = tmp_path / "payments.csv", tmp_path / "run"
     frame.assign(fraud=y).to_csv(data, index=False)
     words = ["search", str(data), "--target", "fraud", "--time", "date", "--gap", "1"]
+    words += ["--groups", "customer"]
     words += ["--network", "mlp", "--n-jobs", "1", "--partners", "none", "--out", str(run)]
     assert main([*words, "--n-trials", "1"]) == 0
     assert "Expected rate of yes on later rows" in capsys.readouterr().out
     assert main([*words, "--n-trials", "2", "--resume"]) == 0
     told = json.loads((run / "run.json").read_text())
     assert told["request"]["time"] == ["date"]
+    assert told["request"]["groups"] == ["customer"]
     assert told["results"]["time"]["rate"].keys() == {"value", "low", "high", "rule"}
     page = (run / "report.html").read_text()
     assert "The winner by block of time" in page
-    assert "Average precision on later rows, estimated on rows" in page
+    estimated = "later rows of new groups (customer), estimated on rows"
+    assert f"Average precision on {estimated}" in page
     newer = tmp_path / "newer.autoimb"
     assert main(["refit", str(run), str(data), "-o", str(newer)]) == 0
-    assert load(newer).schema.optional == ("date",)
+    schema = load(newer).schema
+    assert [column.name for column in schema.columns] == ["date", "amount", "shop"]
+    assert schema.optional == ("date",)
     assert load(newer).info["rate"] == told["results"]["time"]["rate"]
-    assert main([*words[:4], "--time", "dat", "--n-trials", "1"]) == 2
-    assert "Did you mean 'date'" in capsys.readouterr().err
+    for option, column, meant in (("--time", "dat", "date"), ("--groups", "costumer", "customer")):
+        assert main([*words[:4], option, column, "--n-trials", "1"]) == 2
+        assert f"Did you mean '{meant}'" in capsys.readouterr().err

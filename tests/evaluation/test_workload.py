@@ -134,6 +134,13 @@ def test_no_clock_is_read(monkeypatch):
     subsampled(dataset, folds, random_state=0, time_budget=0.1)
 
 
+def planned(n_rows: int = 6_000):
+    """Return a simulated table and the plan of a search of one minute."""
+    dataset = dataset_of(*simulated(n_rows))
+    folds = plan_folds(dataset.y, random_state=0)
+    return dataset, make_plan(dataset, folds, random_state=0, operations=trial_operations(60.0))
+
+
 def small_study(n_rows: int = 6_000):
     policy = SearchPolicy(
         sizes=Sizes(min_training_rows=2_500), reserves=Reserves(cell_seconds=1e-9)
@@ -166,9 +173,7 @@ def test_probabilities_of_a_subsampled_study_are_those_of_the_whole_table(choice
 
 
 def test_a_dear_strategy_sees_fewer_rows_and_closer_checkpoints():
-    dataset = dataset_of(*simulated(20_000))
-    folds = plan_folds(dataset.y, random_state=0)
-    plan = make_plan(dataset, folds, random_state=0, operations=trial_operations(60.0))
+    dataset, plan = planned(20_000)
     cheap = strategy_with()
     dear = strategy_with(
         network=chosen(COMPONENTS["network"]["tabm"], 0.3),
@@ -179,24 +184,22 @@ def test_a_dear_strategy_sees_fewer_rows_and_closer_checkpoints():
     row = 2.0 * len(large.rows) * large.network.products(inputs)  # of a forward pass of all
     operations = 3 * row * plan.policy.training.min_epochs * 8_000
     small = replace(plan, operations=operations)
-    planned = {}
+    work = {}
     for name, strategy in {"cheap": cheap, "dear": dear}.items():
         round_ = first_round(strategy, dataset, small)
         member, schedule = round_.rows[0], round_.schedule
-        planned[name] = (
+        work[name] = (
             len(member.rows),
             schedule.steps * schedule.checkpoints * schedule.batch_size,
         )
         assert member.weights.mean() == pytest.approx(1.0)
-    assert planned["dear"][0] == pytest.approx(8_000, abs=1)
-    assert planned["cheap"][0] == len(folds.folds[0].train)
-    assert planned["dear"][1] < planned["cheap"][1]
+    assert work["dear"][0] == pytest.approx(8_000, abs=1)
+    assert work["cheap"][0] == len(plan.folds.folds[0].train)
+    assert work["dear"][1] < work["cheap"][1]
 
 
 def test_networks_that_are_far_too_dear_are_infeasible():
-    dataset = dataset_of(*simulated(20_000))
-    folds = plan_folds(dataset.y, random_state=0)
-    plan = make_plan(dataset, folds, random_state=0, operations=trial_operations(60.0))
+    dataset, plan = planned(20_000)
     small = replace(plan, operations=1e9)
     dear = strategy_with(network=chosen(COMPONENTS["network"]["tabm"], 1.0))
     outcome = outcome_of(dear, dataset, small)
@@ -205,9 +208,7 @@ def test_networks_that_are_far_too_dear_are_infeasible():
 
 
 def test_work_that_does_not_fit_a_trial_is_infeasible_and_says_so():
-    dataset = dataset_of(*simulated())
-    folds = plan_folds(dataset.y, random_state=0)
-    plan = make_plan(dataset, folds, random_state=0, operations=trial_operations(60.0))
+    dataset, plan = planned()
     frame, y = simulated()
     schema, _ = infer_schema(frame)
     table = study_profile(profile(frame, schema, encode_target(y)), dataset, plan)

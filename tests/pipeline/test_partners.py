@@ -13,12 +13,11 @@ import optuna
 import pandas as pd
 import pytest
 from optuna.trial import TrialState
+from scipy.special import softmax
 from sklearn.ensemble import RandomForestClassifier
 
 from autoimb import AutoImbClassifier, load
-from autoimb.assessment.crossfit import stratified_groups
 from autoimb.assessment.judge import Judge
-from autoimb.assessment.metrics import get_metric
 from autoimb.budget import Deadline
 from autoimb.cli import main
 from autoimb.data.dataset import Dataset
@@ -50,6 +49,8 @@ from autoimb.search.request import chosen_partners
 from autoimb.search.select import choose
 from autoimb.space.partner import PARTNER, Bagged, Trees
 from autoimb.space.strategy import Strategy, partner
+from tests.evaluation.test_blend import case as blend_case
+from tests.evaluation.test_blend import result_of
 from tests.support.pipelines import pipeline, table
 from tests.support.studies import complete, evaluate, study, with_columns, without
 from tests.support.tables import (
@@ -323,11 +324,6 @@ def test_a_deadline_during_the_growth_leaves_the_best_trees(
     plan = short_plan(dataset, plan_folds(dataset.y, cv=3, random_state=0))
     clock = iter(range(10**6))
     monkeypatch.setattr("time.monotonic", lambda: float(next(clock)))
-    grown = fitted_on(dataset, plan.folds.folds, FEW, Deadline(15.0), iterations=800)
-    assert grown.cut
-    assert 0 < len(grown.curve) < grown.planned
-    assert all(iterations > 0 for iterations in grown.iterations)
-    clock = iter(range(10**6))
     strategy = partner("small_trees", costs=False)
     task = Task(dataset, plan, judge_of(dataset, plan))
     outcome = trial.evaluate(task, Trial(strategy, Deadline(30.0)))
@@ -497,27 +493,16 @@ def test_trees_of_other_columns_are_refused(fitted: Any, tmp_path: Path) -> None
 # --- the blend ------------------------------------------------------------------------------------
 
 
-def scored(judge: Judge, noise: float, seed: int) -> Scored:
-    """Return a result whose probabilities are those of the labels, but for noise."""
-    y = judge.y
-    logits = 1.5 * np.eye(2)[y] + noise * np.random.default_rng(seed).normal(size=(len(y), 2))
-    proba = np.exp(logits + np.log([0.9, 0.1]))
-    proba /= proba.sum(axis=1, keepdims=True)
-    labels = judge.labels(proba) if judge.metric.kind == "label" else None
-    score = judge.score(proba, proba.argmax(axis=1) if labels is None else labels)
-    return Scored(score=score, oof=proba, labels=labels, fitted=object())  # type: ignore[arg-type]  # only counted
-
-
 def case(
     tree_noise: float, metric: str = "average_precision", *, rows: int = 2_000, n_trees: int = 1
 ) -> tuple[Judge, dict[int, Scored]]:
     """Return the judge and results of four networks, 0 to 3, and of tree models up to 9."""
-    rng = np.random.default_rng(0)
-    y = (rng.random(rows) < 0.1).astype(np.int64)
-    judge = Judge(get_metric(metric, n_classes=2, positive=1), y, stratified_groups(y, 5))
-    results = {number: scored(judge, 1.0, number) for number in range(4)}
-    trees = range(10 - n_trees, 10)
-    return judge, results | {number: scored(judge, tree_noise, number) for number in trees}
+    judge, results = blend_case(metric, n=rows, k=4, rate=0.1)
+    for number in range(10 - n_trees, 10):
+        noise = np.random.default_rng(number).normal(0.0, tree_noise, (rows, 2))
+        proba = softmax(1.5 * np.eye(2)[judge.y] + noise + np.log([0.9, 0.1]), axis=1)
+        results[number] = result_of(judge, proba)
+    return judge, results
 
 
 def networks_of(results: dict[int, Scored]) -> dict[int, Scored]:

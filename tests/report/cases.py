@@ -10,11 +10,10 @@ import pandas as pd
 
 from autoimb.assessment.crossfit import stratified_groups
 from autoimb.assessment.decision import DecisionRule
-from autoimb.assessment.duels import Gain
+from autoimb.assessment.duels import Duel, Gain, verdict
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import get_metric
 from autoimb.assessment.uncertainty import Reported
-from autoimb.assessment.verdict import Duel, verdict
 from autoimb.data.folds import Fold, FoldPlan
 from autoimb.evaluation.outcome import Failed, Infeasible, Scored
 from autoimb.evaluation.task import Task

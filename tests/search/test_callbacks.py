@@ -2,41 +2,35 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
 
 from autoimb import AutoImbClassifier
 from autoimb.errors import OptionError
-from autoimb.evaluation.outcome import Outcome
-from autoimb.evaluation.task import Task, Trial
 from autoimb.runs.folder import RunFolder
-from autoimb.runtime.pool import InProcess, Local
+from autoimb.runtime.batches import Synchronous
+from autoimb.runtime.pool import LOCAL
 from autoimb.runtime.progress import Event
-from autoimb.runtime.shared import Evaluate
-from tests.support.studies import FINGERPRINT, evaluate, study
-from tests.support.tables import ONE_TRIAL
+from tests.support.studies import FINGERPRINT, study
+from tests.support.tables import ONE_TRIAL, mixed_table
 
 TWO_TRIALS = ONE_TRIAL | {"cv": 2, "n_trials": 2}
 
 
-def rows(n_rows: int = 90) -> tuple[pd.DataFrame, np.ndarray]:
-    rng = np.random.default_rng(0)
-    signal = rng.normal(size=n_rows)
-    return pd.DataFrame({"signal": signal}), signal + 0.5 * rng.normal(size=n_rows) > 0.8
+ROWS = mixed_table("binary", 90)
 
 
 def test_each_trial_is_told_and_nothing_is_changed() -> None:
-    told: list[Event] = []
-    model = AutoImbClassifier(**TWO_TRIALS, callbacks=[told.append]).fit(*rows())
-    numbers = [event.finished.number for event in told if event.finished is not None]
-    assert len(numbers) == len(told)
+    events: list[Event] = []
+    model = AutoImbClassifier(**TWO_TRIALS, callbacks=[events.append]).fit(*ROWS)
+    numbers = [event.finished.number for event in events if event.finished is not None]
+    assert len(numbers) == len(events)
     assert {record.number for record in model.records_} <= set(numbers)
-    assert told[-1].best is not None
-    assert told[-1].n_trials == 2
-    same = AutoImbClassifier(**TWO_TRIALS).fit(*rows())
+    assert events[-1].best is not None
+    assert events[-1].n_trials == 2
+    same = AutoImbClassifier(**TWO_TRIALS).fit(*ROWS)
     assert [r.score for r in same.records_] == [r.score for r in model.records_]
 
 
@@ -46,9 +40,9 @@ def test_what_a_callback_raises_comes_out_of_a_fitted_estimator() -> None:
 
     model = AutoImbClassifier(**TWO_TRIALS | {"n_trials": 8}, callbacks=[fail])
     with pytest.raises(ZeroDivisionError, match="after 0"):
-        model.fit(*rows())
+        model.fit(*ROWS)
     assert [record.number for record in model.records_] == [0]
-    assert len(model.predict(rows()[0])) == 90
+    assert len(model.predict(ROWS[0])) == 90
 
 
 def test_an_interrupt_ends_the_search_early() -> None:
@@ -57,34 +51,8 @@ def test_an_interrupt_ends_the_search_early() -> None:
 
     model = AutoImbClassifier(**TWO_TRIALS | {"n_trials": 8}, callbacks=[enough])
     with pytest.warns(UserWarning, match="interrupted"):
-        model.fit(*rows())
+        model.fit(*ROWS)
     assert [record.number for record in model.records_] == [0]
-
-
-class _InPairs:
-    """Two workers whose trials end together."""
-
-    def __init__(self, task: Task, evaluate: Evaluate) -> None:
-        self._one, self._ended = InProcess(task, evaluate), dict[int, Outcome]()
-
-    @property
-    def running(self) -> tuple[int, ...]:
-        return tuple(self._ended)
-
-    @property
-    def idle(self) -> int:
-        return 2 - len(self._ended)
-
-    def submit(self, number: int, trial: Trial) -> None:
-        self._one.submit(number, trial)
-        self._ended |= dict(self._one.collect(0.0))
-
-    def collect(self, _: float) -> list[tuple[int, Outcome]]:
-        ended, self._ended = self._ended, {}
-        return list(ended.items())
-
-    def close(self) -> None:
-        self._one.close()
 
 
 def test_trials_that_ended_together_are_all_written_down_first(
@@ -94,9 +62,11 @@ def test_trials_that_ended_together_are_all_written_down_first(
         if event.finished is not None:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Local, "runner", lambda _, *work: _InPairs(*work[:2]))
+    # Without child processes two workers are one, whose trials are returned in pairs.
+    monkeypatch.setattr(multiprocessing.current_process(), "daemon", True)
+    pairs = {"backend": Synchronous(LOCAL), "n_jobs": 2}
     with RunFolder.open(tmp_path / "run", fingerprint=FINGERPRINT) as folder:
-        result = study(folder, on_event=fail, evaluate=evaluate)
+        result = study(folder, on_event=fail, **pairs)
         assert result.interrupted
         assert [record.number for record in result.records] == [0, 1]
         assert [record.number for record in folder.store.records()] == [0, 1]
@@ -105,4 +75,4 @@ def test_trials_that_ended_together_are_all_written_down_first(
 @pytest.mark.parametrize("callbacks", [print, [None], "log"])
 def test_what_cannot_be_called_is_refused(callbacks: object) -> None:
     with pytest.raises(OptionError, match="callbacks must be a list of functions"):
-        AutoImbClassifier(**ONE_TRIAL, callbacks=callbacks).fit(*rows())
+        AutoImbClassifier(**ONE_TRIAL, callbacks=callbacks).fit(*ROWS)

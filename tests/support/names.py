@@ -1,4 +1,4 @@
-"""Count the names of a package that carry no meaning, and how many code lines have a comment.
+"""Count the names of a package that carry no meaning.
 
 A name is counted wherever it is bound: modules, classes, functions, parameters, variables and
 attributes of ``self``. One that consists of the words below alone, such as ``own``, ``each_one`` or
@@ -11,13 +11,11 @@ from __future__ import annotations
 
 import argparse
 import ast
-import io
-import tokenize
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["EMPTY_WORDS", "bound_names", "comment_lines", "is_empty"]
+__all__ = ["EMPTY_WORDS", "bound_names", "is_empty"]
 
 _LISTED = """
     own one each found held kept said told made given few most least more others other mine here
@@ -44,12 +42,6 @@ def is_empty(name: str) -> bool:
     """Return whether a name consists of words without meaning."""
     parts = name.strip("_").lower().split("_")
     return all(part in EMPTY_WORDS for part in parts)
-
-
-def comment_lines(source: str) -> int:
-    """Count the lines that have a comment."""
-    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
-    return sum(token.type == tokenize.COMMENT for token in tokens)
 
 
 def main() -> None:

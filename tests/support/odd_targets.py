@@ -23,7 +23,6 @@ from tests.support.odd_tables import (
     two_columns,
 )
 
-BIG = 2**53 + 1
 NO_LABEL = "Unknown label type: {}.*row 0"
 
 

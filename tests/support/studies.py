@@ -164,9 +164,6 @@ def duels_of_material(*, policy: SearchPolicy = DEFAULT_POLICY) -> Task | None:
     return plan_duels(Task(inputs.dataset, inputs.plan, inputs.judge))
 
 
-slowly = partial(evaluate_slowly, seconds=0.2)
-
-
 def without(columns: Columns, names: str) -> Columns:
     """Return columns without numbers or without categories."""
     if names == "number_names":

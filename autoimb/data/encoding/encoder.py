@@ -26,7 +26,7 @@ from autoimb.data.encoding.statistics import Statistics, Target
 from autoimb.data.schema import Columns
 from autoimb.text import BriefRepr
 
-__all__ = ["Encoder", "max_bins"]
+__all__ = ["MAX_BINS", "Encoder", "max_bins"]
 
 # Fields of an encoder that a file stores as they are.
 _ARRAYS = ("center", "factor", "bins", "edges", "indicator", "onehot_mean")

@@ -39,7 +39,6 @@ __all__ = [
     "checked_labels",
     "is_sampler",
     "read_sampler",
-    "sampler_option",
     "sampler_parts",
     "sampler_text",
 ]
@@ -212,7 +211,7 @@ def checked_labels(text: str, classes: Iterable[object]) -> None:
 
 @RESAMPLING.fallback
 @cache
-def sampler_option(text: str) -> Option[Resampled]:
+def _sampler_option(text: str) -> Option[Resampled]:
     """Return the option for a sampler; its parameters are fixed, so it has no ranges."""
     text = read_sampler(text)
     name, params = sampler_parts(text)

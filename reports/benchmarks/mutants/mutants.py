@@ -254,7 +254,8 @@ def render(rows: list[Row]) -> str:
         f"{count} mutants of `{'` and `'.join(MUTATED)}`, drawn by a seed: {killed} were killed, "
         f"{_percent(killed, count)} %. Of the {len(survivors)} that survived {equivalent} are "
         f"equivalent; of all others {_percent(killed, count - equivalent)} % were killed. Texts "
-        "are not mutated.",
+        "are not mutated. Modules, lines and tests are named as at the commits below; they may "
+        "have been moved, renamed or removed since.",
         "",
         *(_control(row) for row in controls),
         "",
