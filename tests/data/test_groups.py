@@ -25,9 +25,12 @@ from autoimb.evaluation.replay import replay
 from autoimb.policy import DEFAULT_POLICY, Folds, SearchPolicy
 from autoimb.search.untouched import held_out
 from tests.support import tables
+from tests.support.searches import minimal_work
 from tests.training import test_law1 as law1
 
 ONE_TRIAL = tables.ONE_TRIAL | {"cv": 2}
+
+pytestmark = pytest.mark.usefixtures("minimal_work")
 
 
 def visits(n_customers: int = 60, *, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
@@ -257,11 +260,20 @@ def _auc_of_effects(random: np.random.Generator, groups: int) -> float:
 # --- the faces ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("given", ["name", "list", "array"])
-def test_fit_and_predict_with_and_without_the_columns(given: str) -> None:
+@pytest.fixture(scope="module")
+def by_name() -> AutoImbClassifier:
+    frame, y = visits()
+    with minimal_work():
+        return AutoImbClassifier(**ONE_TRIAL).fit(frame, y, groups="customer")
+
+
+@pytest.mark.parametrize("given", ["list", "array"])
+def test_fit_and_predict_with_and_without_the_columns(
+    given: str, by_name: AutoImbClassifier
+) -> None:
     frame, y = visits()
     apart = frame.drop(columns="customer")
-    groups = {"name": "customer", "list": ["customer"], "array": frame["customer"].to_numpy()}
+    groups = {"list": ["customer"], "array": frame["customer"].to_numpy()}
     X = apart if given == "array" else frame
     model = AutoImbClassifier(**ONE_TRIAL).fit(X, y, groups=groups[given])
     assert model.feature_names_in_.tolist() == ["amount", "shop"]
@@ -274,8 +286,7 @@ def test_fit_and_predict_with_and_without_the_columns(given: str) -> None:
     if given != "array":
         assert (model.predict_proba(frame) == probabilities).all()
         assert (model.pipeline_.predict_proba(frame) == probabilities).all()
-    names = AutoImbClassifier(**ONE_TRIAL).fit(frame, y, groups="customer")
-    assert (names.predict_proba(apart) == probabilities).all()
+    assert (by_name.predict_proba(apart) == probabilities).all()
 
 
 def test_the_other_arguments_of_fit_go_with_groups() -> None:

@@ -19,6 +19,7 @@ from autoimb.runtime.shared import Evaluate
 from tests.support.studies import FINGERPRINT, evaluate, study
 from tests.support.tables import ONE_TRIAL
 
+pytestmark = pytest.mark.usefixtures("minimal_work")
 TWO_TRIALS = ONE_TRIAL | {"cv": 2, "n_trials": 2}
 
 

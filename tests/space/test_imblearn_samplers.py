@@ -383,7 +383,7 @@ def test_work_of_all_pairs_is_a_reason_too() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("least_work")
+@pytest.mark.usefixtures("minimal_work")
 @pytest.mark.parametrize(
     ("table", "sampler"),
     [

@@ -207,8 +207,7 @@ def main() -> None:
         then=partial(evaluate_slowly, seconds=float(seconds)),
     )
     with RunFolder.open(folder, fingerprint=FINGERPRINT, resume=True) as run:
-        result = study(run, n_jobs=2, n_trials=int(n_trials), evaluate=work)
-        run.update_run({"finished": [record.number for record in result.records]})
+        study(run, n_jobs=2, n_trials=int(n_trials), evaluate=work)
 
 
 if __name__ == "__main__":
