@@ -18,15 +18,25 @@ from sklearn.model_selection import GroupKFold, cross_val_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from autoimb import AutoImbClassifier, load
+from autoimb.policy import Training
 from autoimb.report import facts
 from autoimb.report.build import Facts
 from autoimb.runtime.pool import LOCAL, Backend
+from tests.support.searches import minimal_work
 from tests.support.tables import ONE_TRIAL
 
 QUICK = ONE_TRIAL | {"cv": 3}
 MINI_BATCHES = "mini-batches: a row of weight 2 is not two rows, as they fall into other batches"
 
 
+@pytest.fixture(autouse=True)
+def _trained() -> Iterator[None]:
+    """Train networks as usual, and minimize all other work."""
+    with minimal_work(training=Training()):
+        yield
+
+
+@pytest.mark.usefixtures("minimal_work")
 @parametrize_with_checks(
     [AutoImbClassifier(**QUICK)],
     expected_failed_checks=lambda _: {
@@ -38,6 +48,7 @@ def test_scikit_learn_protocol(estimator: Any, check: Any) -> None:
     check(estimator)
 
 
+@pytest.mark.usefixtures("minimal_work")
 def test_what_is_fitted_for_the_report_is_fitted_while_the_backend_is_held(monkeypatch) -> None:
     held = [False]
 
@@ -76,7 +87,8 @@ def table(n_rows: int = 240) -> tuple[pd.DataFrame, pd.Series]:
 @pytest.fixture(scope="module")
 def fitted() -> AutoImbClassifier:
     X, y = table()
-    return AutoImbClassifier(**QUICK | {"n_trials": 3}).fit(X, y)
+    with minimal_work(training=Training()):
+        return AutoImbClassifier(**QUICK | {"n_trials": 3}).fit(X, y)
 
 
 def test_it_learns_and_says_what_it_found(fitted: AutoImbClassifier) -> None:

@@ -13,9 +13,9 @@ from autoimb.policy import Comparisons, Result, SearchPolicy, Training
 from autoimb.report import against
 from autoimb.search import prepare
 
-# Two checkpoints whatever the table, no paired comparison, and few bootstrap samples.
+# Two checkpoints whatever the table, few trees, no paired comparison and few bootstrap samples.
 MINIMUM: dict[str, Any] = {
-    "training": Training(checkpoints_by_rows=((float("inf"), 2, 1),)),
+    "training": Training(unlimited_seconds=30.0, checkpoints_by_rows=((float("inf"), 2, 1),)),
     "comparisons": Comparisons(share=0.0, per_strategy=0.0),
     "result": Result(replays=2, rule_replicates=2),
 }
