@@ -30,10 +30,13 @@ from autoimb.cli import main
 from autoimb.cli.options import seconds
 from autoimb.cli.tables import CELLS, cells_of_piece, in_order, read_chunks, writer
 from autoimb.runs.folder import RunFolder
-from tests.support.programs import ENVIRONMENT, python
+from tests.support.programs import ENVIRONMENT
+from tests.support.searches import minimal_work
 
 SEARCH = ["--target", "fraud", "--jobs", "1", "--network", "mlp"]
 FAST = [*SEARCH, "--cv", "2", "--partners", "none", "--quiet"]
+
+pytestmark = pytest.mark.usefixtures("minimal_work")
 
 
 def table(n_rows: int = 120, *, seed: int = 0) -> pd.DataFrame:
@@ -55,7 +58,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(data: Path) -> Path:
     folder = data.parent / "run"
     words = ["search", str(data), "--trials", "2", "--out", str(folder)]
-    assert main([*words, *FAST]) == 0
+    with minimal_work():
+        assert main([*words, *FAST]) == 0
     return folder
 
 
@@ -238,13 +242,15 @@ def test_columns_that_cannot_be_copied(
     assert not (tmp_path / "out.csv").exists()
 
 
-def test_predict_writes_to_the_standard_output(run: Path, data: Path, tmp_path: Path) -> None:
-    words = ["predict", str(run / "pipeline.autoimb"), str(data), "-o", "-"]
-    process = python("-W", "error", "-m", "autoimb", *words, cwd=tmp_path)
-    assert process.returncode == 0, process.stderr
-    assert process.stdout.startswith("prediction,proba_no,proba_yes\n")
-    assert process.stdout.count("\n") == 121
-    assert process.stderr == "120 rows -> -\n"
+def test_predict_writes_to_the_standard_output(
+    run: Path, data: Path, tmp_path: Path, monkeypatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["predict", str(run / "pipeline.autoimb"), str(data), "-o", "-"]) == 0
+    out, err = capfd.readouterr()
+    assert out.startswith("prediction,proba_no,proba_yes\n")
+    assert out.count("\n") == 121
+    assert err == "120 rows -> -\n"
     assert list(tmp_path.iterdir()) == []
 
 
