@@ -20,6 +20,7 @@ from autoimb.policy import SearchPolicy, Sizes, Training
 from autoimb.search.prepare import Preparation, Table, prepare
 from autoimb.search.request import read_request
 from autoimb.search.search import search
+from tests.support.searches import minimal_work
 from tests.support.tables import ONE_TRIAL, in_parts
 
 RATE = 0.02
@@ -188,7 +189,8 @@ def test_weights_of_classes_move_probabilities_off_the_rates(
 def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("run") / "run"
     words = f"search {folder} --target y --max-memory 1MB --trials 1 --jobs 1 --network mlp -q"
-    assert main([*words.split(), "--partners", "none", "--out", str(out)]) == 0
+    with minimal_work():
+        assert main([*words.split(), "--partners", "none", "--out", str(out)]) == 0
     return out
 
 
@@ -238,6 +240,7 @@ def test_a_folder_is_evaluated_by_a_sample_that_stands_for_it(
         assert scores[0][name] == pytest.approx(scores[1][name], rel=0.15)
 
 
+@pytest.mark.usefixtures("minimal_work")
 def test_a_refit_takes_a_folder(run: Path, folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "again.autoimb"
     assert main(["refit", str(run), str(folder), "-o", str(out), "--max-memory", "1MB"]) == 0

@@ -132,7 +132,7 @@ def test_trees_that_break_a_limit_are_infeasible() -> None:
 def tight() -> Limits:
     """Limits that no listed network keeps, and the smallest one does."""
     space = Space.restricted()
-    for megabytes in np.linspace(0.01, 0.2, 200):
+    for megabytes in np.linspace(0.01, 0.2, 100):
         limits, listed = limits_of(megabytes=megabytes), listed_networks(space)
         with contextlib.suppress(OptionError):
             check_limits(space, limits)

@@ -139,6 +139,7 @@ def test_a_worker_killed_in_mid_trial_costs_nothing_but_time(client):
 # --- trials and workers ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_trial_ends_itself_at_its_deadline_and_the_worker_goes_on(client, runner):
     before = pids(client)
     _, good, endless = strategies(3)
@@ -167,6 +168,7 @@ def test_a_trial_that_kills_its_workers_has_failed(client, runner):
     client.wait_for_workers(2, timeout=60)
 
 
+@pytest.mark.slow
 def test_the_table_is_scattered_once(client, monkeypatch):
     scattered = []
     original = client.scatter
@@ -178,6 +180,7 @@ def test_the_table_is_scattered_once(client, monkeypatch):
     assert scattered == [{"broadcast": True, "hash": False}]
 
 
+@pytest.mark.slow
 def test_n_jobs_counts_the_workers_of_the_cluster(client):
     client.wait_for_workers(2, timeout=60)
     counted = {n: Dask(client).workers(n) for n in (None, -1, -2, -9, 5)}

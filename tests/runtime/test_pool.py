@@ -25,7 +25,7 @@ from autoimb.evaluation.task import Task, Trial
 from autoimb.foreign import clean_start
 from autoimb.runtime import pool as pool_module
 from autoimb.runtime.pool import LOCAL, InProcess, Resources, WorkerPool
-from autoimb.runtime.shared import Shared
+from autoimb.runtime.shared import Shared, load
 from autoimb.space.draw import Space, draw
 from autoimb.space.portfolio import first_networks
 from autoimb.space.strategy import Choice
@@ -134,15 +134,21 @@ def crash(task, trial):
     raise ValueError("no\n  good")
 
 
+def failing(task, trial):
+    deeds = dict(zip(WIDTHS, (crash, leave, die)))
+    return deeds[trial.strategy.network.values["width"]](task, trial)
+
+
 def obey(task, trial):
     while True:
         trial.deadline.check()
         time.sleep(0.01)
 
 
-def ranked(task, trial):
-    """Tell how soon the system would end a worker, if out of memory."""
-    return Failed(Path("/proc/self/oom_score_adj").read_text().strip())
+def oom_score():
+    """Return how soon the system ends this process if it is out of memory."""
+    path = Path("/proc/self/oom_score_adj")
+    return int(path.read_text()) if path.exists() else 0
 
 
 def look(task, trial):
@@ -155,6 +161,7 @@ def look(task, trial):
         str(signal.getsignal(signal.SIGINT) == signal.SIG_IGN),
         str(len(dataset.y)),
         str(os.getpid()),
+        str(oom_score()),
     )
     task.parts.encoder(0)  # computed once for all workers of the study
     return Failed(" ".join(facts))
@@ -221,14 +228,6 @@ def test_too_much_memory_costs_one_trial(pooled):
     assert isinstance(gather(runner, 1)[2], Scored)
 
 
-@linux
-def test_workers_are_killed_before_the_search(pooled):
-    runner = pooled(ranked, n_jobs=1)
-    runner.submit(0, Trial(*strategies(1), FOREVER))
-    own = int(Path("/proc/self/oom_score_adj").read_text())
-    assert int(gather(runner, 1)[0].reason) == min(own + 300, 1000)
-
-
 @pytest.mark.slow
 def test_a_worker_that_dies_while_it_sends_holds_nobody_up(pooled):
     """Non-regression test: it kept the pool's lock, and the search waited for ever."""
@@ -243,18 +242,15 @@ def test_a_worker_that_dies_while_it_sends_holds_nobody_up(pooled):
     assert isinstance(gather(runner, 1)[2], Scored)
 
 
-@pytest.mark.parametrize(
-    ("evaluate", "reason"),
-    [
-        (crash, "ValueError: no good"),
-        (leave, "the worker ended with exit status 3"),
-        (die, "the worker was killed by SIGKILL: the system may be out of memory"),
-    ],
-)
-def test_reasons(pooled, evaluate, reason):
-    runner = pooled(evaluate, n_jobs=1)
-    for number in range(2):
-        runner.submit(number, Trial(*strategies(1), FOREVER))
+def test_reasons(pooled):
+    runner = pooled(failing, n_jobs=1)
+    reasons = [
+        "ValueError: no good",
+        "the worker ended with exit status 3",
+        "the worker was killed by SIGKILL: the system may be out of memory",
+    ]
+    for number, (strategy, reason) in enumerate(2 * [*zip(strategies(3), reasons)]):
+        runner.submit(number, Trial(strategy, FOREVER))
         outcome = gather(runner, 1)[number]
         assert isinstance(outcome, Failed)
         assert outcome.reason == reason
@@ -271,7 +267,9 @@ def test_a_deadline_inside_a_trial(killable):
 
 def test_a_worker_is_as_it_should_be(pooled, tmp_path):
     runner = pooled(look, 1, tmp_path / "c")
-    base, threads, ignores, rows, pid = outcome_of(runner).reason.split()
+    base, threads, ignores, rows, pid, score = outcome_of(runner).reason.split()
+    # Workers are killed before the search.
+    assert int(score) == (min(oom_score() + 300, 1000) if sys.platform == "linux" else 0)
     assert base in ("mmap", "memmap")
     assert (threads, ignores, rows) == ("1", "True", "120")
     (own,) = (tmp_path / "c").iterdir()
@@ -281,17 +279,16 @@ def test_a_worker_is_as_it_should_be(pooled, tmp_path):
     assert not Path(f"/proc/{pid}").exists()
 
 
-def test_a_table_without_numbers_or_categories(pooled):
+def test_a_table_without_numbers_or_categories(tmp_path):
     """Non-regression test: arrays without columns can't be mapped, and needn't be."""
     given = studies.material()
     for kept in ("number_names", "category_names"):
         columns = studies.without(given.dataset.columns, kept)
         dataset = studies.with_columns(given.dataset, columns)
         task = Task(dataset, given.plan, given.judge)
-        runner = WorkerPool(Shared.of(task, studies.evaluate), 1)
-        outcome = outcome_of(runner)
-        runner.close()
-        assert isinstance(outcome, Scored), outcome.reason
+        shared, _ = load(Shared.of(task, studies.evaluate, tmp_path).file)
+        np.testing.assert_array_equal(shared.dataset.columns.numbers, columns.numbers)
+        np.testing.assert_array_equal(shared.dataset.columns.codes, columns.codes)
 
 
 def test_what_cannot_be_loaded_is_told_by_the_trial(pooled, monkeypatch, tmp_path):
