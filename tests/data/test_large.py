@@ -148,8 +148,9 @@ def test_an_eval_set_does_not_go_with_a_sample() -> None:
 
 @pytest.mark.slow
 def test_probabilities_from_a_sample_are_those_of_the_table(rows: Sample) -> None:
-    model = AutoImbClassifier(**ONE_TRIAL)
-    model.fit(rows.frame, rows.y, class_counts=rows.class_counts)
+    model = AutoImbClassifier(**ONE_TRIAL, cv=3)
+    with minimal_work(training=Training()):
+        model.fit(rows.frame, rows.y, class_counts=rows.class_counts)
     others = simulated(60_000, 1)
     assert model.predict_proba(others[list("abcd")])[:, 1].mean() == pytest.approx(RATE, rel=0.1)
     assert model.facts_.profile["rows"] == 60_000
@@ -194,7 +195,6 @@ def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.mark.slow
 def test_a_folder_is_searched_and_the_report_says_what_was_drawn(run: Path) -> None:
     facts = json.loads((run / "run.json").read_text(encoding="utf-8"))["results"]
     assert facts["profile"]["rows"] == 60_000
