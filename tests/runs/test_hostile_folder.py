@@ -17,12 +17,25 @@ from tests.support import studies
 def evaluate(task, trial):
     return studies.evaluate(task, trial)
 """
+# A script without a guard of `__main__`.
 SEARCH = """
+from pathlib import Path
+import sys
+
+import beside
 from tests.support import studies
 
-from beside import evaluate
+with Path(sys.argv[1]).open("a") as tally:
+    tally.write(__name__ + "\\n")
 
-result = studies.study(n_jobs=2, n_trials=2, evaluate=evaluate)
+OFFSET = 1.0
+
+def evaluate(task, trial):
+    outcome = beside.evaluate(task, trial)
+    assert outcome.score.value + OFFSET >= 1.0
+    return outcome
+
+result = studies.study(n_jobs=2, n_trials=4, evaluate=evaluate)
 print(*(record.status + record.reason for record in result.records))
 """
 
@@ -43,14 +56,17 @@ def marks(folder: Path) -> list[str]:
 
 
 @pytest.mark.slow
-def test_workers_import_from_the_callers_paths_alone(hostile: Path, tmp_path: Path) -> None:
-    """From the folder of the script, where a function of the user is, and not from the current."""
-    scripts = tmp_path / "scripts"
+def test_workers_have_what_a_script_defines_and_import_from_its_paths_alone(
+    hostile: Path, tmp_path: Path
+) -> None:
+    """They do not run the script again, and import from its folder, not from the current one."""
+    scripts, tally = tmp_path / "scripts", tmp_path / "tally.txt"
     scripts.mkdir()
     (scripts / "beside.py").write_text(METRIC)
     (scripts / "search.py").write_text(SEARCH)
-    done = python(str(scripts / "search.py"), cwd=hostile)
-    assert done.stdout.split() == ["complete"] * 2, done.stderr
+    done = python(scripts / "search.py", tally, cwd=hostile)
+    assert done.stdout.split() == ["complete"] * 4, done.stderr
+    assert tally.read_text() == "__main__\n"
     assert marks(hostile) == []
 
 

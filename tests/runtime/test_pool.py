@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import textwrap
 import threading
 import time
 from dataclasses import replace
@@ -30,7 +29,7 @@ from autoimb.space.draw import Space, draw
 from autoimb.space.portfolio import first_networks
 from autoimb.space.strategy import Choice
 from tests.support import studies
-from tests.support.programs import ENVIRONMENT, python
+from tests.support.programs import ENVIRONMENT
 
 FOREVER = Deadline()
 linux = pytest.mark.skipif(sys.platform != "linux", reason="other systems fork and say nothing")
@@ -52,9 +51,9 @@ def work(evaluate):
     return Task(given.dataset, given.plan, given.judge), evaluate
 
 
-def gather(runner, n, *, within=60.0):
+def gather(runner, n):
     """Collect `n` outcomes by number."""
-    end = time.monotonic() + within
+    end = time.monotonic() + studies.PATIENCE
     found = {}
     while len(found) < n:
         assert time.monotonic() < end, f"only {found} came back"
@@ -195,9 +194,7 @@ def test_one_bad_trial_takes_no_other_with_it(pooled):
     runner.submit(0, Trial(dying, FOREVER))
     runner.submit(1, Trial(good, FOREVER))
     runner.submit(2, Trial(hanging, Deadline.after(0.5)))
-    started = time.monotonic()
     found = gather(runner, 3)
-    assert time.monotonic() - started < 0.5 + pool_module.GRACE + 2.0
     assert isinstance(found[0], Failed)
     assert "killed by SIGKILL" in found[0].reason
     assert isinstance(found[1], Scored)
@@ -337,7 +334,7 @@ def runs(pid):
 def test_no_orphans(tmp_path):
     """A SIGKILL of the parent ends its workers, whatever they are at."""
     process = subprocess.Popen(
-        [sys.executable, studies.__file__, str(tmp_path), "100", "30"],
+        [sys.executable, studies.__file__, str(tmp_path), "100", "1000"],
         env=ENVIRONMENT,
     )
     tally = tmp_path / "tally.txt"
@@ -346,7 +343,7 @@ def test_no_orphans(tmp_path):
     assert all(Path(f"/proc/{pid}").exists() for pid in workers)
     process.kill()
     process.wait()
-    studies.wait_until(lambda: not any(map(runs, workers)), 10)
+    studies.wait_until(lambda: not any(map(runs, workers)))
     assert list((tmp_path / ".cache").iterdir()) == []  # they took the table along
 
 
@@ -378,38 +375,6 @@ def test_n_jobs_counts_this_machine_alone():
         assert {n: LOCAL.workers(n) for n in own} == own
     with joblib.parallel_config(n_jobs=3):
         assert LOCAL.workers(None) == 3
-
-
-SCRIPT = """
-    from pathlib import Path
-    import sys
-
-    from tests.support import studies
-
-    with Path(sys.argv[1]).open("a") as tally:
-        tally.write(__name__ + "\\n")
-
-    OFFSET = 1.0
-
-    def evaluate(task, trial):
-        outcome = studies.evaluate(task, trial)
-        assert outcome.score.value + OFFSET >= 1.0
-        return outcome
-
-    result = studies.study(n_jobs=2, n_trials=4, evaluate=evaluate)
-    print(*(record.status + record.reason for record in result.records))
-"""
-
-
-@pytest.mark.slow
-def test_a_script_without_a_guard_runs_once(tmp_path):
-    """Workers neither run the user's script again nor miss what it defines."""
-    script = tmp_path / "story.py"
-    script.write_text(textwrap.dedent(SCRIPT))
-    tally = tmp_path / "tally.txt"
-    ran = python(script, tally)
-    assert ran.stdout.split() == ["complete"] * 4, ran.stderr
-    assert tally.read_text() == "__main__\n"
 
 
 def test_only_our_processes_leave_the_script_out(monkeypatch):
