@@ -740,7 +740,3 @@ def test_the_command_line_knows_them(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert [part.strategy for part in new.strategies] == [part.strategy for part in old.strategies]
     assert main(["options", "partner"]) == 0
     assert "small_trees" in capsys.readouterr().out
-    none = tmp_path / "none"
-    assert main([*words, "--partners", "none", *few[:-1], str(none)]) == 0
-    stages = pd.read_csv(none / "leaderboard.csv")["stage"]
-    assert set(stages) == {"network"}
