@@ -20,7 +20,7 @@ from distributed import Client
 from autoimb import load
 from autoimb.budget import Deadline
 from autoimb.cli import main
-from autoimb.errors import OptionError, RunError
+from autoimb.errors import ClusterLostError, OptionError, RunError
 from autoimb.evaluation.outcome import Cut, Failed, Scored
 from autoimb.evaluation.task import Trial
 from autoimb.runtime.batches import Synchronous
@@ -209,6 +209,20 @@ def documented_command(address: str, data: Path) -> list[str]:
     words[words.index("--scheduler") + 1] = address
     words[2] = str(data)
     return words[1:]
+
+
+@pytest.mark.slow
+def test_a_scheduler_lost_before_a_trial_is_submitted_is_a_lost_cluster(
+    client, runner, monkeypatch
+):
+    def time_out(*args, **options):
+        raise OSError("Timed out trying to connect")
+
+    monkeypatch.setattr(client, "scatter", time_out)
+    # With the connection, the client loses what was scattered.
+    runner._scattered.cancel()
+    with pytest.raises(ClusterLostError, match="the loss of the Dask scheduler at"):
+        runner.submit(0, Trial(*strategies(1), FOREVER))
 
 
 @pytest.mark.slow
