@@ -2,7 +2,7 @@
 
 import os
 import signal
-from functools import partial
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
@@ -30,17 +30,9 @@ def _compiled() -> None:
 
 
 @pytest.fixture
-def least_work(monkeypatch: pytest.MonkeyPatch) -> None:
+def minimal_work() -> Iterator[None]:
     """Minimize the work of searches, for tests that do not depend on the networks."""
-    from autoimb.policy import Result, SearchPolicy, Training
-    from autoimb.report import against
-    from autoimb.search import arguments, prepare
+    from tests.support import searches
 
-    policy = SearchPolicy(
-        training=Training(checkpoints_by_rows=((float("inf"), 2, 1),)),
-        result=Result(replays=2, rule_replicates=2),
-    )
-    prepare_quickly = partial(prepare.prepare, policy=policy)
-    for module in (arguments, prepare):
-        monkeypatch.setattr(module, "prepare", prepare_quickly)
-    monkeypatch.setattr(against, "REFERENCES", ())
+    with searches.minimal_work():
+        yield

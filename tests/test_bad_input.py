@@ -29,8 +29,14 @@ from autoimb.search.arguments import prepare_arguments
 from autoimb.search.prepare import Table, prepare
 from autoimb.search.request import Request, read_request
 from autoimb.version import __version__
+from tests.support.searches import minimal_work
+from tests.support.tables import ONE_TRIAL
 
 Captured = pytest.CaptureFixture[str]
+
+pytestmark = pytest.mark.usefixtures("minimal_work")
+
+SMALLEST = ["--trials=1", "--jobs=1", "--cv=2", "--network=mlp", "--partners=none", "--quiet"]
 
 
 def table(n_rows: int = 60) -> pd.DataFrame:
@@ -45,8 +51,7 @@ def table(n_rows: int = 60) -> pd.DataFrame:
 
 
 def classifier(**params: Any) -> AutoImbClassifier:
-    quick: dict[str, Any] = {"n_trials": 1, "time_budget": None, "cv": 2, "random_state": 0}
-    return AutoImbClassifier(**quick | {"network": "mlp"} | params)
+    return AutoImbClassifier(**ONE_TRIAL | {"cv": 2} | params)
 
 
 def fit(frame: pd.DataFrame, y: Any = None, **params: Any) -> AutoImbClassifier:
@@ -71,8 +76,9 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bad") / "run"
     data = folder.parent / "train.csv"
     table().to_csv(data, index=False)
-    words = ["--target", "churn", "--trials", "1", "--jobs", "1", "--cv", "2", "--quiet"]
-    assert main(["search", str(data), *words, "--network", "mlp", "--out", str(folder)]) == 0
+    words = ["--target", "churn", *SMALLEST, "--out", str(folder)]
+    with minimal_work():
+        assert main(["search", str(data), *words]) == 0
     return folder
 
 
@@ -221,8 +227,8 @@ def test_a_full_disk_is_said_with_its_path_and_the_way_on(
 
     monkeypatch.setattr(function, full)
     data = run_folder.parent / "train.csv"
-    words = ["search", str(data), "--target", "churn", "--trials", "1", "--jobs", "1", "--quiet"]
-    said = complaint([*words, "--network", "mlp", "--cv", "2", "--out", str(path.parent)], capsys)
+    words = ["search", str(data), "--target", "churn", *SMALLEST, "--out", str(path.parent)]
+    said = complaint(words, capsys)
     assert f"{path} can't be written: No space left" in said
     assert "go on with --resume" in said
 

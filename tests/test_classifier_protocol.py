@@ -34,7 +34,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from autoimb import AutoImbClassifier, FittedPipeline, load
 from autoimb.errors import InputError, OptionError
-from tests.support.programs import python
+from tests.support.searches import minimal_work
 from tests.support.tables import ONE_TRIAL
 
 mpl.use("agg")
@@ -56,7 +56,8 @@ def table(n_rows: int = 160) -> tuple[pd.DataFrame, pd.Series]:
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     X, y = table()
-    model = AutoImbClassifier(**QUICK).fit(X, y)
+    with minimal_work():
+        model = AutoImbClassifier(**QUICK).fit(X, y)
     return model.export(tmp_path_factory.mktemp("protocol") / "p.autoimb")
 
 
@@ -101,6 +102,7 @@ def test_score_is_that_of_the_estimator(pipe: FittedPipeline) -> None:
     assert pipe.score(X, y, metric="log_loss") == pytest.approx(-log_loss(y, proba))
 
 
+@pytest.mark.usefixtures("minimal_work")
 def test_a_metric_that_no_file_holds_is_asked_for(tmp_path: Path) -> None:
     def sure(y_true: np.ndarray, proba: np.ndarray) -> float:
         return float(proba[y_true == "sick", 0].mean())
@@ -166,23 +168,3 @@ def test_meta_estimators_take_it_frozen(wrapper: Any, pipe: FittedPipeline) -> N
     X, y = table()
     model = wrapper(FrozenEstimator(pipe)).fit(X, y)
     assert set(model.predict(X)) <= {"sick", "well"}
-
-
-# --- and it still needs none of them --------------------------------------------------------------
-
-
-def test_a_pipeline_predicts_without_scikit_learn_and_the_search(path: Path) -> None:
-    code = (
-        "import sys\n"
-        "for name in ('sklearn', 'optuna', 'imblearn', 'matplotlib', 'jinja2', 'typer', 'numba'):\n"
-        "    sys.modules[name] = None  # importing it fails\n"
-        "import autoimb, pandas as pd\n"
-        f"pipe = autoimb.load({str(path)!r})\n"
-        "frame = pd.DataFrame({'signal': [0.0, 3.0], 'ward': ['east', None]})\n"
-        "assert set(pipe.predict(frame)) <= {'sick', 'well'}\n"
-        "assert pipe.score(frame, ['well', 'sick']) == 1.0\n"
-        "assert pipe.inspect()['positive'] == 'sick'\n"
-        "assert 'autoimb.search' not in sys.modules\n"
-    )
-    done = python("-c", code)
-    assert done.returncode == 0, done.stderr

@@ -68,6 +68,7 @@ def test_examples_use_commands_and_options_that_exist() -> None:
         assert used <= options, (name, used - options)
 
 
+@pytest.mark.usefixtures("minimal_work")
 @pytest.mark.parametrize("document", [d for d in DOCUMENTS if blocks(d, "python")], ids=path_id)
 def test_python_of_a_document_runs(
     document: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

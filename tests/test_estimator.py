@@ -18,15 +18,25 @@ from sklearn.model_selection import GroupKFold, cross_val_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from autoimb import AutoImbClassifier, load
+from autoimb.policy import Training
 from autoimb.report import facts
 from autoimb.report.build import Facts
 from autoimb.runtime.pool import LOCAL, Backend
+from tests.support.searches import minimal_work
 from tests.support.tables import ONE_TRIAL
 
 QUICK = ONE_TRIAL | {"cv": 3}
 MINI_BATCHES = "mini-batches: a row of weight 2 is not two rows, as they fall into other batches"
 
 
+@pytest.fixture(autouse=True)
+def _trained() -> Iterator[None]:
+    """Train networks as usual, and minimize all other work."""
+    with minimal_work(training=Training()):
+        yield
+
+
+@pytest.mark.usefixtures("minimal_work")
 @parametrize_with_checks(
     [AutoImbClassifier(**QUICK)],
     expected_failed_checks=lambda _: {
@@ -38,6 +48,7 @@ def test_scikit_learn_protocol(estimator: Any, check: Any) -> None:
     check(estimator)
 
 
+@pytest.mark.usefixtures("minimal_work")
 def test_what_is_fitted_for_the_report_is_fitted_while_the_backend_is_held(monkeypatch) -> None:
     held = [False]
 
@@ -76,7 +87,8 @@ def table(n_rows: int = 240) -> tuple[pd.DataFrame, pd.Series]:
 @pytest.fixture(scope="module")
 def fitted() -> AutoImbClassifier:
     X, y = table()
-    return AutoImbClassifier(**QUICK | {"n_trials": 3}).fit(X, y)
+    with minimal_work(training=Training()):
+        return AutoImbClassifier(**QUICK | {"n_trials": 3}).fit(X, y)
 
 
 def test_it_learns_and_says_what_it_found(fitted: AutoImbClassifier) -> None:
@@ -127,23 +139,22 @@ def test_out_of_fold_predictions_have_the_score_before_the_replays(
     assert fitted.facts_.confusion["matrix"] == confusion.tolist()
 
 
-@pytest.mark.slow
-def test_out_of_fold_predictions_are_of_the_rows_as_they_were_given(
-    fitted: AutoImbClassifier,
-) -> None:
+@pytest.mark.usefixtures("minimal_work")
+def test_out_of_fold_predictions_are_of_the_rows_as_they_were_given() -> None:
     """Among rows of weight 0 and rows that are held out stand those that are searched."""
     X, y = table()
+    plain = AutoImbClassifier(**QUICK).fit(X, y)
     many, places = 3 * len(X), 3 * np.arange(len(X)) + 1
     X_more, y_more = X.loc[np.arange(many) // 3], y[np.arange(many) // 3]
     weight = np.zeros(many)
     weight[places] = 1.0
-    model = clone(fitted).fit(X_more, y_more, sample_weight=weight)
+    model = clone(plain).fit(X_more, y_more, sample_weight=weight)
     oof = model.oof_
     assert oof["row"].tolist() == list(range(many))
     scored = oof.loc[places].reset_index(drop=True).drop(columns="row")
-    pd.testing.assert_frame_equal(scored, fitted.oof_.drop(columns="row"))
+    pd.testing.assert_frame_equal(scored, plain.oof_.drop(columns="row"))
     assert oof.drop(index=places).drop(columns="row").isna().all(axis=None)
-    held = clone(fitted).set_params(holdout=0.25).fit(X, y)
+    held = clone(plain).set_params(holdout=0.25).fit(X, y)
     missing = held.oof_["label"].isna()
     assert missing.sum() == held.facts_.test["rows"]
     assert y[missing].value_counts().to_dict() == held.facts_.test["counts"]
@@ -196,14 +207,15 @@ def test_score_is_the_metric_in_scikit_learns_sign(fitted: AutoImbClassifier) ->
     assert by_loss.best_score_ == -by_loss.pipeline_.info["score"] < 0
 
 
-@pytest.mark.slow
-def test_one_seed_one_answer(fitted: AutoImbClassifier) -> None:
+@pytest.mark.usefixtures("minimal_work")
+def test_one_seed_one_answer() -> None:
     X, y = table()
-    again = clone(fitted).fit(X, y)
-    np.testing.assert_array_equal(again.predict_proba(X), fitted.predict_proba(X))
-    assert again.best_strategy_ == fitted.best_strategy_
-    other = clone(fitted).set_params(random_state=1).fit(X, y)
-    assert not np.array_equal(other.predict_proba(X), fitted.predict_proba(X))
+    model = AutoImbClassifier(**QUICK | {"n_trials": 3}).fit(X, y)
+    again = clone(model).fit(X, y)
+    np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
+    assert again.best_strategy_ == model.best_strategy_
+    other = clone(model).set_params(random_state=1).fit(X, y)
+    assert not np.array_equal(other.predict_proba(X), model.predict_proba(X))
 
 
 def test_unit_weights_change_nothing_and_others_do() -> None:

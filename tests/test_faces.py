@@ -23,10 +23,12 @@ from autoimb.cli import main
 from autoimb.cli.app import app
 from autoimb.errors import BudgetError, OptionError
 from autoimb.pipeline.artifact import inspect
+from autoimb.policy import Training
 from autoimb.search.request import class_costs
 from autoimb.space.components import COMPONENTS
 from autoimb.space.reading import read_strategy
 from autoimb.space.strategy import Choice, Strategy
+from tests.support.searches import minimal_work
 from tests.support.tables import ONE_TRIAL
 
 QUICK = ONE_TRIAL | {"cv": 3}
@@ -46,7 +48,8 @@ def table(n_rows: int = 180) -> tuple[pd.DataFrame, pd.Series]:
 
 @pytest.fixture(scope="module")
 def searched() -> AutoImbClassifier:
-    return AutoImbClassifier(**QUICK | {"n_trials": 8}).fit(*table())
+    with minimal_work():
+        return AutoImbClassifier(**QUICK | {"n_trials": 8}).fit(*table())
 
 
 # --- metrics of users see the labels --------------------------------------------------------------
@@ -112,7 +115,7 @@ def test_a_named_scorer_of_several_classes_sees_numbers_where_labels_are_numbers
     assert text(y, proba) == pytest.approx(sk.roc_auc_score(y, proba, multi_class="ovr"))
 
 
-@pytest.mark.usefixtures("least_work")
+@pytest.mark.usefixtures("minimal_work")
 def test_the_estimator_gives_them_the_labels() -> None:
     X, y = table()
 
@@ -143,7 +146,8 @@ def test_a_cost_matrix_decides_labels_and_moves_no_probability(cost_in_loss: boo
     rate = (y == "yes").mean()
     assert 0.05 < rate < 0.09
     search = QUICK | {"cost_matrix": matrix, "cost_in_loss": cost_in_loss}
-    model = AutoImbClassifier(**search).fit(X[:2_000], y[:2_000])
+    with minimal_work(training=Training()):
+        model = AutoImbClassifier(**search).fit(X[:2_000], y[:2_000])
     name = model.best_params_["class_weight"]["name"]
     assert (name == "costs") == cost_in_loss
     known = (y[:2_000] == "yes").mean()
@@ -166,6 +170,7 @@ def test_a_cost_matrix_decides_labels_and_moves_no_probability(cost_in_loss: boo
     assert expected == pytest.approx(cost(labels) / 1_000)
 
 
+@pytest.mark.usefixtures("minimal_work")
 def test_the_expected_cost_is_a_metric_of_a_search(tmp_path: Path, capsys: Captured) -> None:
     matrix = [[0, 1], [20, 0]]
     X, y = table()
@@ -252,6 +257,7 @@ def test_a_long_number_survives_the_text_and_is_short_in_words() -> None:
     assert choice.brief == "power(tau=0.323)"
 
 
+@pytest.mark.usefixtures("minimal_work")
 def test_a_line_scores_what_it_scored_in_the_search(searched: AutoImbClassifier) -> None:
     X, y = table()
     board = searched.leaderboard()
@@ -264,6 +270,7 @@ def test_a_line_scores_what_it_scored_in_the_search(searched: AutoImbClassifier)
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("minimal_work")
 @pytest.mark.parametrize(
     "limits",
     [{"time_budget": None, "n_trials": None}, {"time_budget": None, "n_trials": 5}, {}],
@@ -353,6 +360,7 @@ def test_what_does_not_go_with_one_strategy(
 # --- the score, thresholds, the summary -----------------------------------------------------------
 
 
+@pytest.mark.usefixtures("minimal_work")
 def test_a_threshold_gives_a_fitted_copy(searched: AutoImbClassifier) -> None:
     X, y = table()
     before = searched.predict(X)
@@ -388,7 +396,7 @@ def test_inspect_says_the_same_of_estimator_pipeline_and_file(
 
 # --- the command line -----------------------------------------------------------------------------
 
-FAST = ["--n-jobs", "1", "--cv", "2", "--n-trials", "1", "--quiet"]
+FAST = ["--n-jobs=1", "--cv=2", "--n-trials=1", "--partners=none", "--quiet"]
 
 
 def data_of(path: Path, **columns: Any) -> Path:
@@ -427,6 +435,7 @@ def test_options_of_a_search_are_declared_by_the_estimator() -> None:
     assert (known["n_jobs"].default, known["random_state"].default) == (-1, 0)
 
 
+@pytest.mark.usefixtures("minimal_work")
 def test_a_cost_matrix_and_a_strategy_from_the_command_line(
     tmp_path: Path, capsys: Captured
 ) -> None:
@@ -453,6 +462,7 @@ def test_a_cost_matrix_and_a_strategy_from_the_command_line(
         assert complaint in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("minimal_work")
 def test_costs_of_numbers_stand_in_the_order_of_the_numbers(tmp_path: Path) -> None:
     X, y = table(120)
     X.assign(state=np.where(y == "sick", 10, 9)).to_csv(tmp_path / "a.csv", index=False)
@@ -462,13 +472,14 @@ def test_costs_of_numbers_stand_in_the_order_of_the_numbers(tmp_path: Path) -> N
     assert run["request"]["costs"] == [1.0, 5.0]
 
 
+@pytest.mark.usefixtures("minimal_work")
 def test_a_weight_column_weighs_and_is_no_feature(tmp_path: Path, capsys: Captured) -> None:
     X, y = table(120)
     weight = np.where(y == "sick", 4.0, 1.0)
     weight[:10] = 0
     data, run = data_of(tmp_path / "a.csv", w=weight), tmp_path / "run"
     words = ["search", str(data), "--target", "state", "--weight", "w", "--out", str(run)]
-    assert main([*words, *FAST, "--network", "mlp", "--partners", "none"]) == 0
+    assert main([*words, *FAST, "--network", "mlp"]) == 0
     pipeline = load(run / "pipeline.autoimb")
     assert list(pipeline.feature_names_in_) == ["signal", "noise"]
     assert json.loads((run / "run.json").read_text())["request"]["weight"] == "w"

@@ -132,7 +132,13 @@ class _Tasks:
         return max(min(self._n_jobs, self._workers) - len(self._running), 0)
 
     def submit(self, number: int, trial: Trial) -> None:
-        """Submit a trial to the cluster."""
+        """Submit a trial to the cluster.
+
+        Raises
+        ------
+        ClusterLostError
+            If the connection with the scheduler was lost since the last trial.
+        """
         self._submit(number, trial, attempt=1)
 
     def _submit(self, number: int, trial: Trial, *, attempt: int) -> None:
@@ -207,8 +213,11 @@ class _Tasks:
     def _scatter(self) -> Future:
         """Send the task and the code to all workers."""
         shared = (self._task, self._evaluate)
-        # A tuple by itself would be scattered element by element.
-        (future,) = self._client.scatter([shared], broadcast=True, hash=False)
+        try:
+            # A tuple by itself would be scattered element by element.
+            (future,) = self._client.scatter([shared], broadcast=True, hash=False)
+        except OSError as error:
+            raise ClusterLostError(f"the loss of {_named(self._client)}") from error
         return future
 
 

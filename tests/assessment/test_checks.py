@@ -278,7 +278,7 @@ def test_another_sample_of_few_rows_changes_labels(prior: tuple[float, ...], see
 # --- whole searches -------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("minimal_work")
 @classes
 def test_what_was_seen_is_said_everywhere(
     n_classes: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]

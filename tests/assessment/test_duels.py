@@ -147,7 +147,7 @@ def test_folds_of_few_rare_rows_are_pooled():
     assert gain(judge, method, control, test_share=1 / 14).error > 0
 
 
-@pytest.mark.parametrize("methods", [1, 8])
+@pytest.mark.parametrize("methods", [1, 4])
 def test_simulated_studies_are_wrong_as_seldom_as_promised(methods):
     share = partial(simulate, methods=methods, studies=STUDIES)
     assert share("none helps") <= 0.1 + MONTE_CARLO * math.sqrt(0.1 * 0.9)
@@ -306,25 +306,30 @@ def test_large_tables_have_duels_on_some_rows():
 WITH = {"duels": True, "policy": SearchPolicy(comparisons=Comparisons(per_strategy=3.0))}
 
 
+@pytest.fixture(scope="module")
+def with_duels():
+    """Return a study of eight strategies and all duels."""
+    return study(n_trials=8, **WITH)
+
+
 def methods_in(result):
     return {record.strategy for record, _ in result.duels.values()}
 
 
-def test_all_methods_are_put_into_one_control():
-    result = study(n_trials=8, **WITH)
-    records = [record for record, _ in result.duels.values()]
+def test_all_methods_are_put_into_one_control(with_duels):
+    records = [record for record, _ in with_duels.duels.values()]
     assert records[0].strategy.is_control
     control = records[0].strategy
     assert {record.strategy.network for record in records} == {control.network}
     assert [record.strategy for record in records] == [
         draw(FixedTrial(params), SPACE) for params in duels_of(SPACE, control)
     ]
-    best = min((r for r in result.records if r.strategy.is_control), key=lambda r: r.number)
+    best = min((r for r in with_duels.records if r.strategy.is_control), key=lambda r: r.number)
     assert best.number < records[0].number
 
 
-def test_a_duel_is_none_of_the_search():
-    without, result = study(n_trials=8), study(n_trials=8, **WITH)
+def test_a_duel_is_none_of_the_search(with_duels):
+    without, result = study(n_trials=8), with_duels
     assert not without.duels
     assert len(result.records) == len(without.records) == 8
     assert not any(record.stage == "duel" for record in result.records)
@@ -375,7 +380,7 @@ def test_duels_keep_within_their_share_and_their_time():
     assert not duel_fits([], [], left=100.0)
 
 
-def test_a_resumed_study_goes_on_with_its_duels(tmp_path):
+def test_a_resumed_study_goes_on_with_its_duels(tmp_path, with_duels):
     folder = RunFolder.open(tmp_path / "run", fingerprint=FINGERPRINT, resume=False)
     first = study(folder, n_trials=4, **WITH)
     folder.close()
@@ -383,7 +388,7 @@ def test_a_resumed_study_goes_on_with_its_duels(tmp_path):
     second = study(folder, n_trials=8, **WITH)
     folder.close()
     assert first.duels.keys() < second.duels.keys()
-    assert methods_in(second) == methods_in(study(n_trials=8, **WITH))
+    assert methods_in(second) == methods_in(with_duels)
     assert [r.score for r, _ in second.duels.values()][: len(first.duels)] == [
         r.score for r, _ in first.duels.values()
     ]
@@ -423,10 +428,11 @@ def test_each_method_of_the_space_is_told_of_once():
         assert by_option[name].matched_name == "bagging of 8 networks"
 
 
-def test_a_control_that_was_lost_compares_nothing_and_ends_nothing():
+def test_a_control_that_was_lost_compares_nothing_and_ends_nothing(with_duels):
     """Without its control no duel has a gain, and methods are filed all the same."""
-    result = study(n_trials=8, **WITH)
-    methods = {n: ended for n, ended in result.duels.items() if not ended[0].strategy.is_control}
+    methods = {
+        n: ended for n, ended in with_duels.duels.items() if not ended[0].strategy.is_control
+    }
     duels = duel_results(SPACE, methods, studies.duels_of_material())
     assert [(duel.component, duel.option) for duel in duels] == methods_of(SPACE)
     assert {duel.gain for duel in duels} == {None}

@@ -17,6 +17,7 @@ from autoimb.partners.rows import FoldRows
 from autoimb.runtime.shared import Shared, load
 from autoimb.search.prepare import Preparation, Table, prepare
 from autoimb.search.request import Request
+from tests.support.tables import ONE_TRIAL
 
 
 def copied_rows(
@@ -114,7 +115,6 @@ def test_the_judge_knows_whose_folds_they_are(tmp_path) -> None:
             assert task.judge.drawn_by_class == (splits == 5)
 
 
-@pytest.mark.slow
 def test_regions_of_unequal_rates_are_compared_by_one_calibration() -> None:
     random = np.random.default_rng(0)
     region = np.repeat([0, 1, 2, 3], 1_000)
@@ -134,16 +134,10 @@ def test_regions_of_unequal_rates_are_compared_by_one_calibration() -> None:
         assert set(region[use]) == set(region[learn]) == {0, 1, 2, 3}
 
 
-@pytest.mark.slow
 def test_copies_held_together_are_scored_and_calibrated_as_new_ones() -> None:
-    frame, y, entity = copied_rows(1_000)
-    classifier = AutoImbClassifier(
-        n_trials=4,
-        time_budget=None,
-        partners=None,
-        random_state=0,
-        cv=list(GroupKFold(5).split(frame, y, entity)),
-    ).fit(frame, y)
+    frame, y, entity = copied_rows(600)
+    splits = list(GroupKFold(3).split(frame, y, entity))
+    classifier = AutoImbClassifier(**ONE_TRIAL | {"n_trials": 2, "cv": splits}).fit(frame, y)
     new, truth, _ = copied_rows(20_000, 1, seed=1)
     proba = classifier.predict_proba(new)[:, 1]
     assert proba.mean() == pytest.approx(truth.mean(), rel=0.25)

@@ -20,6 +20,7 @@ from autoimb.policy import SearchPolicy, Sizes, Training
 from autoimb.search.prepare import Preparation, Table, prepare
 from autoimb.search.request import read_request
 from autoimb.search.search import search
+from tests.support.searches import minimal_work
 from tests.support.tables import ONE_TRIAL, in_parts
 
 RATE = 0.02
@@ -147,8 +148,9 @@ def test_an_eval_set_does_not_go_with_a_sample() -> None:
 
 @pytest.mark.slow
 def test_probabilities_from_a_sample_are_those_of_the_table(rows: Sample) -> None:
-    model = AutoImbClassifier(**ONE_TRIAL)
-    model.fit(rows.frame, rows.y, class_counts=rows.class_counts)
+    model = AutoImbClassifier(**ONE_TRIAL, cv=3)
+    with minimal_work(training=Training()):
+        model.fit(rows.frame, rows.y, class_counts=rows.class_counts)
     others = simulated(60_000, 1)
     assert model.predict_proba(others[list("abcd")])[:, 1].mean() == pytest.approx(RATE, rel=0.1)
     assert model.facts_.profile["rows"] == 60_000
@@ -188,11 +190,11 @@ def test_weights_of_classes_move_probabilities_off_the_rates(
 def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("run") / "run"
     words = f"search {folder} --target y --max-memory 1MB --trials 1 --jobs 1 --network mlp -q"
-    assert main([*words.split(), "--partners", "none", "--out", str(out)]) == 0
+    with minimal_work():
+        assert main([*words.split(), "--partners", "none", "--out", str(out)]) == 0
     return out
 
 
-@pytest.mark.slow
 def test_a_folder_is_searched_and_the_report_says_what_was_drawn(run: Path) -> None:
     facts = json.loads((run / "run.json").read_text(encoding="utf-8"))["results"]
     assert facts["profile"]["rows"] == 60_000
@@ -238,6 +240,7 @@ def test_a_folder_is_evaluated_by_a_sample_that_stands_for_it(
         assert scores[0][name] == pytest.approx(scores[1][name], rel=0.15)
 
 
+@pytest.mark.usefixtures("minimal_work")
 def test_a_refit_takes_a_folder(run: Path, folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "again.autoimb"
     assert main(["refit", str(run), str(folder), "-o", str(out), "--max-memory", "1MB"]) == 0

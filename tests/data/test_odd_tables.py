@@ -120,7 +120,7 @@ def test_it_is_encoded_and_predicted(case: Case, tmp_path: Path) -> None:
     assert_predicts(untrained(table), case, tmp_path / "odd.autoimb")
 
 
-@pytest.mark.usefixtures("least_work")
+@pytest.mark.usefixtures("minimal_work")
 @pytest.mark.parametrize("name", FITTED)
 def test_it_fits_and_predicts(name: str, tmp_path: Path) -> None:
     (case,) = (case for case in CASES if case.name == name)
@@ -170,7 +170,7 @@ def test_a_file_is_read_and_predicted(file: File, tmp_path: Path) -> None:
     assert_file_predicts(pipeline, data)
 
 
-@pytest.mark.usefixtures("least_work")
+@pytest.mark.usefixtures("minimal_work")
 @pytest.mark.parametrize("name", SEARCHED)
 def test_a_file_is_searched_and_predicted(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

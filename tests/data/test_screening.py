@@ -98,6 +98,7 @@ def test_networks_read_fewer_columns_where_rare_rows_are_few(rows: int, rare: in
     assert 70 in encoder.screen.numbers
 
 
+@pytest.mark.usefixtures("minimal_work")
 def test_what_was_screened_is_exported_and_loaded(tmp_path: Path):
     frame, y = few_rare_rows(200, 20)
     clf = AutoImbClassifier(**ONE_TRIAL).fit(frame, y)

@@ -81,7 +81,7 @@ def test_classes_are_the_labels(name: str) -> None:
 @pytest.mark.parametrize(
     "name", ["nullable integer", "nullable boolean", "Arrow dictionary", "text of a width"]
 )
-@pytest.mark.usefixtures("least_work")
+@pytest.mark.usefixtures("minimal_work")
 def test_predictions_are_labels(name: str, tmp_path: Path) -> None:
     labels, classes, dtype = KINDS[name]
     model = AutoImbClassifier(**QUICK).fit(X, labels)
@@ -95,7 +95,7 @@ def test_predictions_are_labels(name: str, tmp_path: Path) -> None:
     assert np.isfinite(model.score(X, labels))
 
 
-@pytest.mark.usefixtures("least_work")
+@pytest.mark.usefixtures("minimal_work")
 def test_labels_of_other_rows_do_not_change_the_type() -> None:
     labels = pair(BIG, BIG + 1, "Int64")
     others = pair(BIG, BIG + 1, "UInt64")  # NumPy combines the two types to floats

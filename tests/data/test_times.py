@@ -36,9 +36,11 @@ from autoimb.policy import DEFAULT_POLICY
 from autoimb.search.untouched import held_out
 from autoimb.space.components import COMPONENTS
 from tests.support import tables
+from tests.support.searches import minimal_work
 from tests.training import test_law1 as law1
 
-ONE_TRIAL = {name: value for name, value in tables.ONE_TRIAL.items() if name != "cv"}
+pytestmark = pytest.mark.usefixtures("minimal_work")
+ONE_TRIAL = tables.ONE_TRIAL
 
 
 def payments(n_rows: int = 400, *, days: int = 200, seed: int = 0) -> tuple[pd.DataFrame, Any]:
@@ -383,7 +385,9 @@ def test_the_rate_is_forecast_by_what_was_best_for_the_blocks_so_far() -> None:
 @pytest.fixture(scope="module")
 def fitted() -> tuple[AutoImbClassifier, pd.DataFrame, np.ndarray]:
     frame, y = payments()
-    return AutoImbClassifier(**ONE_TRIAL | {"n_trials": 2}).fit(frame, y, time="date"), frame, y
+    with minimal_work():
+        model = AutoImbClassifier(**ONE_TRIAL | {"n_trials": 2}).fit(frame, y, time="date")
+    return model, frame, y
 
 
 def test_what_is_exported_is_one_training_through_the_newest_rows(fitted: Any) -> None:

@@ -5,6 +5,9 @@ import pandas as pd
 import pytest
 
 from autoimb import AutoImbClassifier
+from autoimb.policy import Training
+from tests.support.searches import minimal_work
+from tests.support.tables import ONE_TRIAL
 
 
 def departures(n_rows, seed):
@@ -27,13 +30,11 @@ def departures(n_rows, seed):
     return frame, (random.random(n_rows) < 1 / (1 + np.exp(-logit))).astype(np.int64)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("partners", [None, "auto"])
+@pytest.mark.parametrize("partners", [None, "small_trees"])
 def test_an_unseen_level_moves_the_mean_probability_little(partners):
-    frame, y = departures(4_000, 0)
-    classifier = AutoImbClassifier(
-        n_trials=3, time_budget=None, random_state=0, partners=partners
-    ).fit(frame, y)
+    frame, y = departures(2_000, 0)
+    with minimal_work(training=Training()):
+        classifier = AutoImbClassifier(**ONE_TRIAL | {"cv": 3, "partners": partners}).fit(frame, y)
     new, _ = departures(4_000, 1)
     assert classifier.predict_proba(new)[:, 1].mean() == pytest.approx(y.mean(), rel=0.15)
     for changed in ({"carrier": "new"}, {"origin": "BOS"}, {"carrier": "new", "origin": "BOS"}):

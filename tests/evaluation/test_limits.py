@@ -30,6 +30,7 @@ from autoimb.space.option import Choice
 from autoimb.space.portfolio import listed_networks
 from autoimb.space.strategy import Strategy, partner
 from tests.evaluation.test_blend import case, result_of
+from tests.support.searches import minimal_work
 from tests.support.studies import material, study
 from tests.support.tables import ONE_TRIAL
 
@@ -131,7 +132,7 @@ def test_trees_that_break_a_limit_are_infeasible() -> None:
 def tight() -> Limits:
     """Limits that no listed network keeps, and the smallest one does."""
     space = Space.restricted()
-    for megabytes in np.linspace(0.01, 0.2, 200):
+    for megabytes in np.linspace(0.01, 0.2, 100):
         limits, listed = limits_of(megabytes=megabytes), listed_networks(space)
         with contextlib.suppress(OptionError):
             check_limits(space, limits)
@@ -198,7 +199,8 @@ def test_partners_leave_a_network_its_place(share: float) -> None:
 def fitted() -> AutoImbClassifier:
     X, y = rows()
     params: dict[str, Any] = ONE_TRIAL | {"n_trials": 4, "cv": 3, "partners": None}
-    return AutoImbClassifier(**params, max_artifact_mb=0.2, max_predict_seconds=30).fit(X, y)
+    with minimal_work():
+        return AutoImbClassifier(**params, max_artifact_mb=0.2, max_predict_seconds=30).fit(X, y)
 
 
 def test_the_result_keeps_its_limits_and_says_what_it_takes(
@@ -221,6 +223,7 @@ def test_the_result_keeps_its_limits_and_says_what_it_takes(
     assert "1,000 rows take" in page
 
 
+@pytest.mark.usefixtures("minimal_work")
 def test_a_search_without_limits_measures_and_writes_nothing_of_it(tmp_path: Path) -> None:
     X, y = rows()
     model = AutoImbClassifier(**ONE_TRIAL).fit(X, y)
@@ -229,6 +232,7 @@ def test_a_search_without_limits_measures_and_writes_nothing_of_it(tmp_path: Pat
     assert "deployed" not in model.pipeline_.info
 
 
+@pytest.mark.usefixtures("minimal_work")
 def test_a_slower_machine_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("autoimb.search.search.timed", lambda *_: 99.0)
     model = AutoImbClassifier(**ONE_TRIAL, max_predict_seconds=30).fit(*rows())

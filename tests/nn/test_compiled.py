@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
-import shutil
-import subprocess
+import runpy
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 import torch
 
-import autoimb
 from autoimb.nn import compiled
 from autoimb.randomness import Key
 from autoimb.space.loss import LOSS
@@ -29,7 +27,6 @@ from tests.support.small_networks import (
     spec,
 )
 
-PACKAGE = Path(autoimb.__file__).parent
 ROWS = 19
 TOLERANCE = {"rtol": 2e-4, "atol": 2e-5}
 
@@ -118,47 +115,66 @@ def test_a_member_has_the_same_bytes_in_every_pack_and_run(network_spec):
         assert values.tobytes() == again[name].tobytes(), name
 
 
-def compiled_in(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Compile in a fresh process that finds the package in a folder."""
-    code = "import torch; from autoimb.nn.code import training_code\n"
-    code += "assert training_code(torch.device('cpu')) is not None"
-    inherited = {key: value for key, value in os.environ.items() if key != "NUMBA_CACHE_DIR"}
-    environment = inherited | {"PYTHONPATH": str(folder)} | environment
-    return python("-W", "error", "-B", "-c", code, cwd=folder, env=environment)
+PART = """
+from numba import float32
+from autoimb.nn.compiled import _compiled
+
+@_compiled(float32[::1])
+def double(x):
+    for i in range(len(x)):
+        x[i] *= 2
+"""
 
 
-@pytest.mark.slow
-def test_what_was_compiled_is_kept_beside_the_code_or_with_the_user_or_not_at_all(tmp_path):
-    # a file where the folder would be can't be written to, not even by root
-    copied = shutil.copytree(
-        PACKAGE, tmp_path / "autoimb", ignore=shutil.ignore_patterns("__pycache__")
-    )
-    beside, home = copied / "nn" / "__pycache__", tmp_path / "home"
-    done = compiled_in(tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert list(beside.glob("*.nbc"))
-    shutil.rmtree(beside)
+def cache_hits(source: Path) -> int:
+    """Compile the function of a source file, call it, and count how often a cache gave it."""
+    double = runpy.run_path(str(source))["double"]
+    x = np.ones(3, dtype=np.float32)
+    double(x)
+    assert x.tolist() == [2.0, 2.0, 2.0]
+    return sum(double.stats.cache_hits.values())
+
+
+@pytest.fixture
+def source(tmp_path, monkeypatch):
+    """A source file with a compiled function, in a folder of its own."""
+    monkeypatch.setattr(numba.config, "CACHE_DIR", "")
+    path = tmp_path / "code" / "part.py"
+    path.parent.mkdir()
+    path.write_text(PART)
+    return path
+
+
+def test_compiled_code_is_cached_beside_its_source(source):
+    assert [cache_hits(source) for _ in range(2)] == [0, 1]
+    assert {path.suffix for path in (source.parent / "__pycache__").iterdir()} == {".nbi", ".nbc"}
+
+
+def test_compiled_code_is_cached_in_the_home_folder_where_the_source_cannot_be(
+    source, tmp_path, monkeypatch
+):
+    # Not even root can write into a file as if it were a folder.
+    (source.parent / "__pycache__").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert [cache_hits(source) for _ in range(2)] == [0, 1]
+    assert list((tmp_path / "home").glob("**/*.nbc"))
+
+
+def test_code_is_compiled_without_a_cache_where_no_folder_can_be_written(source, monkeypatch):
+    beside = source.parent / "__pycache__"
     beside.touch()
-    done = compiled_in(tmp_path, HOME=str(home), XDG_CACHE_HOME=str(home))
-    assert done.returncode == 0, done.stderr
-    assert list(home.glob("**/*.nbc"))
-    done = compiled_in(tmp_path, HOME=str(beside), XDG_CACHE_HOME=str(beside))
-    assert done.returncode == 0, done.stderr
-    assert beside.is_file()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(beside))
+    monkeypatch.setenv("HOME", str(beside))
+    assert [cache_hits(source) for _ in range(2)] == [0, 0]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("ending", "kept_bytes"), [("nbi", 0), ("nbc", 100)])
-def test_a_damaged_file_of_compiled_code_is_compiled_again(ending, kept_bytes, tmp_path):
-    place = {"NUMBA_CACHE_DIR": str(tmp_path)}
-    done = compiled_in(PACKAGE.parent, **place)
-    assert done.returncode == 0, done.stderr
-    files = list(tmp_path.glob(f"**/*.{ending}"))
-    assert files
-    for path in files:
-        path.write_bytes(path.read_bytes()[:kept_bytes])
-    done = compiled_in(PACKAGE.parent, **place)
-    assert done.returncode == 0, done.stderr
+def test_a_damaged_file_of_compiled_code_is_compiled_again(ending, kept_bytes, source):
+    assert [cache_hits(source) for _ in range(2)] == [0, 1]
+    (path,) = source.parent.glob(f"__pycache__/*.{ending}")
+    path.write_bytes(path.read_bytes()[:kept_bytes])
+    assert cache_hits(source) == 0
 
 
 TINY_FIT = """
@@ -167,7 +183,7 @@ from autoimb import AutoImbClassifier
 if __name__ == "__main__":
     x = np.random.default_rng(0).normal(size=(200, 3))
     y = (x[:, 0] + np.random.default_rng(1).normal(size=200) > 1.3).astype(int)
-    classifier = AutoImbClassifier(n_trials=2, time_budget=None, random_state=0, {more})
+    classifier = AutoImbClassifier(n_trials=2, cv=2, time_budget=None, random_state=0, {more})
     classifier.fit(x, y)
     assert set(classifier.leaderboard()["status"]) == {{"complete"}}, classifier.leaderboard()
 """

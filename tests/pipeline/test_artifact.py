@@ -99,7 +99,7 @@ def test_inspect_says_what_is_inside(path: Path) -> None:
 
 LOADED_UNDER_GUARD = """
 import sys
-for name in ("optuna", "imblearn"):
+for name in ("sklearn", "optuna", "imblearn", "matplotlib", "jinja2", "typer", "numba"):
     sys.modules[name] = None  # importing it fails
 
 import autoimb
@@ -133,8 +133,10 @@ else:
     raise SystemExit("the guard is asleep")
 pipe = autoimb.load(sys.argv[1])
 np.save(sys.argv[3], pipe.predict_proba(frame))
-pipe.with_threshold("recall>=0.8").predict(frame)
-assert "imblearn" not in [name for name, module in sys.modules.items() if module]
+labels = pipe.with_threshold("recall>=0.8").predict(frame)
+assert 0.0 <= pipe.score(frame, labels) <= 1.0
+assert pipe.inspect()["positive"] == "yes"
+assert "autoimb.search" not in sys.modules
 """
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
 
+from autoimb.report.figures import progress
 from tests.support.programs import python
 
 STRAY = ("pebble", "struct", "socket", "signal", "selectors", "joblib", "multiprocessing")
@@ -17,12 +17,25 @@ from tests.support import studies
 def evaluate(task, trial):
     return studies.evaluate(task, trial)
 """
+# A script without a guard of `__main__`.
 SEARCH = """
+from pathlib import Path
+import sys
+
+import beside
 from tests.support import studies
 
-from beside import evaluate
+with Path(sys.argv[1]).open("a") as tally:
+    tally.write(__name__ + "\\n")
 
-result = studies.study(n_jobs=2, n_trials=2, evaluate=evaluate)
+OFFSET = 1.0
+
+def evaluate(task, trial):
+    outcome = beside.evaluate(task, trial)
+    assert outcome.score.value + OFFSET >= 1.0
+    return outcome
+
+result = studies.study(n_jobs=2, n_trials=4, evaluate=evaluate)
 print(*(record.status + record.reason for record in result.records))
 """
 
@@ -43,14 +56,17 @@ def marks(folder: Path) -> list[str]:
 
 
 @pytest.mark.slow
-def test_workers_import_from_the_callers_paths_alone(hostile: Path, tmp_path: Path) -> None:
-    """From the folder of the script, where a function of the user is, and not from the current."""
-    scripts = tmp_path / "scripts"
+def test_workers_have_what_a_script_defines_and_import_from_its_paths_alone(
+    hostile: Path, tmp_path: Path
+) -> None:
+    """They do not run the script again, and import from its folder, not from the current one."""
+    scripts, tally = tmp_path / "scripts", tmp_path / "tally.txt"
     scripts.mkdir()
     (scripts / "beside.py").write_text(METRIC)
     (scripts / "search.py").write_text(SEARCH)
-    done = python(str(scripts / "search.py"), cwd=hostile)
-    assert done.stdout.split() == ["complete"] * 2, done.stderr
+    done = python(scripts / "search.py", tally, cwd=hostile)
+    assert done.stdout.split() == ["complete"] * 4, done.stderr
+    assert tally.read_text() == "__main__\n"
     assert marks(hostile) == []
 
 
@@ -69,13 +85,9 @@ def test_compiled_code_is_not_kept_where_the_current_folder_says(tmp_path: Path)
 
 def test_figures_do_not_follow_a_file_in_the_current_folder(tmp_path: Path) -> None:
     (tmp_path / "matplotlibrc").write_text("text.usetex: True\naxes.facecolor: red\n")
-    code = (
-        "from autoimb.report.figures import progress as draw\n"
-        "row = {'status': 'complete', 'error': 0.1}\n"
-        "rows = [row | {'trial': n, 'score': 0.5} for n in range(2)]\n"
-        "print(draw(rows, members=[0]))"
-    )
-    folders = (tmp_path, Path(sys.prefix))
-    here, elsewhere = (python("-P", "-c", code, cwd=folder) for folder in folders)
-    assert "<svg" in here.stdout, here.stderr
-    assert here.stdout == elsewhere.stdout
+    row = {"status": "complete", "error": 0.1, "score": 0.5}
+    rows = [row | {"trial": number} for number in range(2)]
+    code = f"from autoimb.report.figures import progress\nprint(progress({rows}, members=[0]))"
+    done = python("-P", "-c", code, cwd=tmp_path)
+    assert "<svg" in done.stdout, done.stderr
+    assert done.stdout == f"{progress(rows, members=[0])}\n"

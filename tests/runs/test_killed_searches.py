@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import optuna
@@ -66,13 +67,14 @@ def test_killed_and_resumed_until_it_ends(tmp_path):
         known = now
     assert len(known) < N_TRIALS
 
-    assert start(tmp_path).wait() == 0
+    with RunFolder.open(tmp_path, fingerprint=studies.FINGERPRINT, resume=True) as folder:
+        work = partial(studies.counted, tally=str(tally), then=studies.evaluate)
+        result = studies.study(folder, n_trials=N_TRIALS, evaluate=work)
+        records = {record.number: record for record in result.records}
+        assert list(folder.store.records()) == list(records.values())
     now = finished(tmp_path)
     assert {n: now[n] for n in known} == known
     assert len(now) == N_TRIALS
-    folder = RunFolder.view(tmp_path)
-    records = {r.number: r for r in folder.store.records()}
-    assert folder.read_run()["finished"] == list(records)
     study = optuna.load_study(study_name="autoimb", storage=f"sqlite:///{tmp_path}/study.db")
     states = {trial.user_attrs["trial"]: trial.state.name for trial in study.trials}
     assert len(study.trials) == len(records)  # each once

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 import sys
 
 import pytest
@@ -20,12 +21,20 @@ def run(tmp_path):
         yield folder
 
 
-@pytest.fixture
-def path(run):
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
     """A folder with three finished trials, given back."""
-    study(run, n_trials=3)
+    path = tmp_path_factory.mktemp("finished") / "run"
+    with RunFolder.open(path, fingerprint=FINGERPRINT) as folder:
+        study(folder, n_trials=3)
+    return path
+
+
+@pytest.fixture
+def path(run, finished):
+    """A copy of it in the place of an open folder, which is given back."""
     run.close()
-    return run.path
+    return shutil.copytree(finished, run.path, dirs_exist_ok=True)
 
 
 def test_whether_a_search_holds_it_is_told(run):

@@ -27,7 +27,7 @@ from tests.support.studies import FINGERPRINT, study
 REQUEST = {"time_budget": 300.0, "n_trials": None, "n_jobs": 2}
 
 
-def searched(path: Path, *, n_trials: int = 6, **request: object) -> RunFolder:
+def searched(path: Path, *, n_trials: int = 3, **request: object) -> RunFolder:
     """A folder that is held, two minutes after its search began; its last trial ended just now."""
     folder = RunFolder.open(path, fingerprint=FINGERPRINT)
     study(folder, n_trials=n_trials)
@@ -49,7 +49,7 @@ def test_a_running_search_tells_workers_pace_and_end(
     assert found.pace.ends == pytest.approx(180.0, abs=10.0)
     assert main(["status", str(folder.path)]) == 0
     first, pace, best = capsys.readouterr().out.splitlines()
-    assert "running, not finished; 6 strategies (6 complete)" in first
+    assert "running, not finished; 3 strategies (3 complete)" in first
     assert pace.startswith("2 workers, ")
     assert "expected to end within 2:5" in pace
     assert best.startswith("best: trial ")
@@ -63,7 +63,7 @@ def test_it_is_json_for_a_program(tmp_path: Path, capsys: pytest.CaptureFixture[
     told = json.loads(capsys.readouterr().out)
     assert told["running"]
     assert not told["finished"]
-    assert told["strategies"] == {"complete": 6}
+    assert told["strategies"] == {"complete": 3}
     assert told["workers"] == 2
     assert told["best"]["strategy"].keys() >= {"network", "loss"}
     left = datetime.fromisoformat(told["expected_end"]) - datetime.now(UTC)
@@ -71,13 +71,13 @@ def test_it_is_json_for_a_program(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 
 def test_trials_before_a_search_was_resumed_are_none_of_its_pace(tmp_path: Path) -> None:
-    with searched(tmp_path / "run", n_trials=4) as folder:
+    with searched(tmp_path / "run") as folder:
         with closing(sqlite3.connect(folder.store.path)) as db, db:
             db.execute("UPDATE autoimb_trials SET ended = number")
         found = RunStatus.of(folder)
     assert found.pace is not None
     assert found.pace.trials_a_minute == 0.0
-    assert found.strategies == {"complete": 4}
+    assert found.strategies == {"complete": 3}
 
 
 def test_the_end_comes_sooner_where_the_strategies_are_tried_by_then(tmp_path: Path) -> None:
@@ -100,6 +100,7 @@ def test_a_damaged_request_is_said(tmp_path: Path) -> None:
         RunStatus.of(folder)
 
 
+@pytest.mark.usefixtures("minimal_work")
 def test_a_search_can_be_watched_while_it_runs(tmp_path: Path) -> None:
     """The search writes down when it began, and whoever looks at the folder reads it."""
     frame, y = table(90), np.arange(90) % 6 == 0

@@ -16,22 +16,21 @@ from tests.support.programs import ENVIRONMENT
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it looks into /proc")
 
 FIT = """
-import sys
 import numpy as np
 from autoimb import AutoImbClassifier
 
 random = np.random.default_rng(0)
 y = (np.arange(400) % 8 == 0).astype(int)
 X = random.normal(size=(400, 5)) + y[:, None]
-limits = {"time_budget": None, "n_trials": 1000} if sys.argv[1] == "trials" else {}
-AutoImbClassifier(**limits, n_jobs=2, random_state=0, verbose=1, network="mlp").fit(X, y)
+search = {"n_jobs": 2, "cv": 2, "network": "mlp", "partners": None, "random_state": 0}
+AutoImbClassifier(**search, verbose=1).fit(X, y)
 """
 
 
-def start(place: Path, code: str, *words: str) -> subprocess.Popen[str]:
-    """Run Python code that puts its temporary files in a place."""
+def start_fit(place: Path) -> subprocess.Popen[str]:
+    """Run a program that puts its temporary files in a place."""
     return subprocess.Popen(
-        [sys.executable, "-c", code, *words],
+        [sys.executable, "-c", FIT],
         env=ENVIRONMENT | {"TMPDIR": str(place)},
         stderr=subprocess.PIPE,
         text=True,
@@ -50,14 +49,13 @@ def assert_ends_cleanly(process: subprocess.Popen[str], place: Path) -> None:
     process.send_signal(signal.SIGTERM)
     process.communicate()
     assert process.returncode == -signal.SIGTERM  # 128 + 15 to a shell
-    studies.wait_until(lambda: not studies.alive(process.pid), 20)
+    studies.wait_until(lambda: not studies.alive(process.pid))
     assert list(place.iterdir()) == []
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("limit", ["time", "trials"])
-def test_sigterm_in_the_middle_of_trials(limit: str, tmp_path: Path) -> None:
-    process = start(tmp_path, FIT, limit)
+def test_sigterm_in_the_middle_of_trials(tmp_path: Path) -> None:
+    process = start_fit(tmp_path)
     in_the_middle(process)
     assert len(studies.alive(process.pid)) >= 4  # the server and two workers
     assert list(tmp_path.glob("**/task.joblib"))
@@ -66,7 +64,7 @@ def test_sigterm_in_the_middle_of_trials(limit: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_sigterm_before_a_worker_is_up(tmp_path: Path) -> None:
-    process = start(tmp_path, FIT, "time")
+    process = start_fit(tmp_path)
     # The program and two processes of multiprocessing.
     studies.wait_until(lambda: len(studies.alive(process.pid)) >= 3)
     assert list(tmp_path.iterdir())

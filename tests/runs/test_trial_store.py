@@ -339,7 +339,8 @@ def test_one_bit_never_changes_what_is_read(searched, tmp_path):
     whole, chance, n_refused = (path / "study.db").read_bytes(), random.Random(0), 0
     before = {t.number: r for t, r in TrialStore(path / "study.db", FINGERPRINT).load()}
     at, _ = page_of(path / "study.db", "autoimb_trials")
-    places = [*range(100), *range(at, at + 64), *(chance.randrange(len(whole)) for _ in range(100))]
+    places = [*range(0, 100, 3), *range(at, at + 64, 3)]
+    places += [chance.randrange(len(whole)) for _ in range(30)]
     for place in places:
         damaged = bytearray(whole)
         damaged[place] ^= 1 << chance.randrange(8)
@@ -354,7 +355,7 @@ def test_one_bit_never_changes_what_is_read(searched, tmp_path):
         assert [record for record, _ in after] == list(records)
         for record, result in after:
             np.testing.assert_array_equal(result.oof, before[record.number].oof)
-    assert n_refused > 50
+    assert n_refused > 15
 
 
 def test_a_file_without_its_run_json_is_no_new_search(run):

@@ -20,7 +20,7 @@ from distributed import Client
 from autoimb import load
 from autoimb.budget import Deadline
 from autoimb.cli import main
-from autoimb.errors import OptionError, RunError
+from autoimb.errors import ClusterLostError, OptionError, RunError
 from autoimb.evaluation.outcome import Cut, Failed, Scored
 from autoimb.evaluation.task import Trial
 from autoimb.runtime.batches import Synchronous
@@ -44,14 +44,14 @@ def address():
 @pytest.fixture(scope="module")
 def client(address):
     with Client(address, set_as_default=False) as found:
-        found.wait_for_workers(2, timeout=60)
+        found.wait_for_workers(2, timeout=studies.PATIENCE)
         found.run(import_module, __name__)  # a first trial would spend its deadline on this
         yield found
 
 
 @pytest.fixture
 def runner(client):
-    client.wait_for_workers(2, timeout=60)
+    client.wait_for_workers(2, timeout=studies.PATIENCE)
     started = started_runner(client, by_network)
     studies.wait_until(lambda: started.idle == 2)
     yield started
@@ -80,10 +80,11 @@ def by_network(task, trial):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rows", [{}, {"time": np.arange(240), "groups": np.arange(240) % 60}])
-def test_leaderboard_and_artifact_are_those_of_this_machine(client, tmp_path, monkeypatch, rows):
+@pytest.mark.usefixtures("minimal_work")
+def test_leaderboard_and_artifact_are_those_of_this_machine(client, tmp_path, monkeypatch):
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     frame, y = tables.mixed_table("binary", 240)
+    rows = {"time": np.arange(240), "groups": np.arange(240) % 60}
     here = searched(frame, y, tmp_path / "here", n_jobs=2, rows=rows)
     with client.as_current():
         assert searched(frame, y, tmp_path / "there", n_jobs=2, backend="dask", rows=rows) == here
@@ -99,7 +100,7 @@ def test_a_search_that_ends_leaves_nothing_behind(client):
     del runner
     studies.wait_until(lambda: not any(client.has_what().values()))
     free = [client.submit(os.getpid, workers=[one], pure=False) for one in pids(client)]
-    assert len([one.result(timeout=20) for one in free]) == 2
+    assert len([one.result(timeout=studies.PATIENCE) for one in free]) == 2
     assert client.run(_studies_there) == dict.fromkeys(pids(client), 0)
 
 
@@ -126,19 +127,20 @@ def test_a_worker_killed_in_mid_trial_costs_nothing_but_time(client):
 
     disturbed = studies.study(
         backend=Synchronous(Dask(client)),
-        evaluate=partial(studies.evaluate_slowly, seconds=1.0),
+        evaluate=partial(studies.evaluate_slowly, seconds=0.5),
         on_event=kill,
         **options,
     )
     assert len(killed) == 1
     assert told(disturbed) == told(undisturbed)
     assert not disturbed.interrupted
-    client.wait_for_workers(2, timeout=60)  # its nanny starts it again
+    client.wait_for_workers(2, timeout=studies.PATIENCE)  # its nanny starts it again
 
 
 # --- trials and workers ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_trial_ends_itself_at_its_deadline_and_the_worker_goes_on(client, runner):
     before = pids(client)
     _, good, endless = strategies(3)
@@ -160,13 +162,14 @@ def test_a_trial_ends_itself_at_its_deadline_and_the_worker_goes_on(client, runn
 def test_a_trial_that_kills_its_workers_has_failed(client, runner):
     dying, good, _ = strategies(3)
     runner.submit(0, Trial(dying, FOREVER))
-    assert isinstance(gather(runner, 1, within=120.0)[0], Failed)
-    client.wait_for_workers(1, timeout=60)
+    assert isinstance(gather(runner, 1)[0], Failed)
+    client.wait_for_workers(1, timeout=studies.PATIENCE)
     runner.submit(1, Trial(good, FOREVER))
     assert isinstance(gather(runner, 1)[1], Scored)
-    client.wait_for_workers(2, timeout=60)
+    client.wait_for_workers(2, timeout=studies.PATIENCE)
 
 
+@pytest.mark.slow
 def test_the_table_is_scattered_once(client, monkeypatch):
     scattered = []
     original = client.scatter
@@ -178,20 +181,18 @@ def test_the_table_is_scattered_once(client, monkeypatch):
     assert scattered == [{"broadcast": True, "hash": False}]
 
 
+@pytest.mark.slow
 def test_n_jobs_counts_the_workers_of_the_cluster(client):
-    client.wait_for_workers(2, timeout=60)
+    client.wait_for_workers(2, timeout=studies.PATIENCE)
     counted = {n: Dask(client).workers(n) for n in (None, -1, -2, -9, 5)}
     assert counted == {None: 2, -1: 2, -2: 1, -9: 1, 5: 5}
 
 
 @pytest.mark.slow
-def test_workers_of_several_threads_are_refused():
-    with (
-        cluster(1, threads=2) as (address, _),
-        Client(address, set_as_default=False) as several,
-        pytest.raises(RunError, match=r"has 2 threads, .*threads_per_worker=1"),
-    ):
-        Dask(several).workers(None)
+def test_workers_of_several_threads_are_refused(client, monkeypatch):
+    monkeypatch.setattr(client, "nthreads", lambda: dict.fromkeys(pids(client), 2))
+    with pytest.raises(RunError, match=r"has 2 threads, .*threads_per_worker=1"):
+        Dask(client).workers(None)
 
 
 # --- the scheduler --------------------------------------------------------------------------------
@@ -211,11 +212,26 @@ def documented_command(address: str, data: Path) -> list[str]:
 
 
 @pytest.mark.slow
+def test_a_scheduler_lost_before_a_trial_is_submitted_is_a_lost_cluster(
+    client, runner, monkeypatch
+):
+    def time_out(*args, **options):
+        raise OSError("Timed out trying to connect")
+
+    monkeypatch.setattr(client, "scatter", time_out)
+    # With the connection, the client loses what was scattered.
+    runner._scattered.cancel()
+    with pytest.raises(ClusterLostError, match="the loss of the Dask scheduler at"):
+        runner.submit(0, Trial(*strategies(1), FOREVER))
+
+
+@pytest.mark.slow
 def test_lost_workers_cost_time_and_a_lost_scheduler_ends_the_search_with_what_it_had(tmp_path):
-    frame, y = tables.mixed_table("binary", 240)
+    frame, y = tables.mixed_table("binary", 120)
     frame.assign(churned=y).to_csv(tmp_path / "rows.csv", index=False)
     with cluster(2) as (address, scheduler):
-        words = [*documented_command(address, tmp_path / "rows.csv"), "--cv", "2", "--out", "run"]
+        words = documented_command(address, tmp_path / "rows.csv")
+        words += ["--cv", "2", "--network", "mlp", "--partners", "none", "--out", "run"]
         command = [sys.executable, "-m", "autoimb", *words]
         process = subprocess.Popen(
             command, cwd=tmp_path, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
@@ -233,7 +249,7 @@ def test_lost_workers_cost_time_and_a_lost_scheduler_ends_the_search_with_what_i
         scheduler.kill()
         words_of_end = process.stderr.read()
         process.stderr.close()
-        assert process.wait(timeout=60) == 130, words_of_end
+        assert process.wait(timeout=studies.PATIENCE) == 130, words_of_end
     assert killed
     assert "interrupted by the loss of the Dask scheduler" in words_of_end
     assert (tmp_path / "run" / "report.html").is_file()
@@ -279,9 +295,10 @@ def test_a_missing_package_is_one_sentence(monkeypatch):
 def test_a_local_search_does_not_import_it():
     code = """
 import sys
-from tests.support import tables
+from tests.support import searches, tables
 from autoimb import AutoImbClassifier
-AutoImbClassifier(**tables.ONE_TRIAL, cv=2).fit(*tables.mixed_table("binary", 60))
+with searches.minimal_work():
+    AutoImbClassifier(**tables.ONE_TRIAL, cv=2).fit(*tables.mixed_table("binary", 60))
 sys.exit("distributed" in sys.modules)
 """
     assert subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT).returncode == 0

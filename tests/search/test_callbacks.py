@@ -16,6 +16,7 @@ from autoimb.runtime.progress import Event
 from tests.support.studies import FINGERPRINT, study
 from tests.support.tables import ONE_TRIAL, mixed_table
 
+pytestmark = pytest.mark.usefixtures("minimal_work")
 TWO_TRIALS = ONE_TRIAL | {"cv": 2, "n_trials": 2}
 
 

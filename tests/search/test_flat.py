@@ -18,7 +18,7 @@ from tests.support.tables import ONE_TRIAL, mixed_table
 
 def fit() -> None:
     frame, y = mixed_table("binary")
-    AutoImbClassifier(**ONE_TRIAL, n_jobs=2).fit(frame, y)
+    AutoImbClassifier(**ONE_TRIAL, cv=2, n_jobs=2).fit(frame, y)
     gc.collect()
 
 
@@ -28,6 +28,7 @@ def counts() -> tuple[int, int, int]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("minimal_work")
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it looks into /proc")
 def test_a_fit_leaves_no_thread_file_or_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -82,13 +82,14 @@ def test_the_pace_of_workers_decides_nothing():
     settings = {"space": SPACE, "duels": True, "partners": ("small_trees",), "n_jobs": 2}
     settings |= {
         "backend": Synchronous(LOCAL),
-        "n_trials": 30,
+        "n_trials": 16,
         "evaluate": partial(late, seconds=0.05),
     }
-    first, *others = (told(studies.study(**settings)) for _ in range(3))
-    board = first[0]
+    first, second = (told(studies.study(**settings)) for _ in range(2))
+    board, _, duels = first
     assert {stage for _, stage, *_ in board} == {"network", "search", "partner"}
-    assert others == [first, first]
+    assert duels
+    assert second == first
 
 
 def test_a_process_without_children_runs_batches_one_trial_after_the_other(monkeypatch):
@@ -117,13 +118,14 @@ def searched(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("minimal_work")
 def test_leaderboard_and_artifact_are_the_same_to_the_byte(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     frame, y = tables.mixed_table("binary", 240)
-    results = [searched(frame, y, tmp_path / f"{i}", n_jobs=2) for i in range(3)]
-    assert results[1:] == results[:1] * 2
+    first, second = (searched(frame, y, tmp_path / f"{i}", n_jobs=2) for i in range(2))
+    assert second == first
 
 
 @pytest.mark.parametrize("limits", [{}, {"time_budget": 60.0}, {"n_trials": 3, "time_budget": 60}])

@@ -240,12 +240,14 @@ def searched(ended: Callable[[Scored], Outcome]) -> SearchResult:
     return found(replace(QUICK, n_trials=3), otherwise)
 
 
+@pytest.mark.usefixtures("minimal_work")
 def test_without_a_complete_trial_what_the_deadline_left_is_the_result() -> None:
     cut = searched(lambda whole: Cut("the deadline passed", whole))
     assert [record.status for record in cut.records] == ["timeout"] * 3
     assert np.isfinite(cut.pipeline.predict_proba(table()[0])).all()
 
 
+@pytest.mark.usefixtures("minimal_work")
 @pytest.mark.parametrize(
     ("ended", "reason"),
     [
@@ -289,6 +291,7 @@ def test_the_result_holds_together(result: SearchResult) -> None:
     assert not result.interrupted
 
 
+@pytest.mark.usefixtures("minimal_work")
 def test_out_of_fold_probabilities_are_those_of_the_folds_own_networks(
     prepared: Preparation,
 ) -> None:

@@ -23,6 +23,7 @@ from tests.support.tables import ONE_TRIAL
 QUICK = ONE_TRIAL | {"cv": 2}
 SHARES = {2: (0.8, 0.2), 3: (0.6, 0.25, 0.15)}
 
+pytestmark = pytest.mark.usefixtures("minimal_work")
 classes = pytest.mark.parametrize("n_classes", [2, 3])
 
 

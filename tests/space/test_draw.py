@@ -21,7 +21,7 @@ from autoimb.space.option import OneOf
 from autoimb.space.portfolio import first_networks
 from autoimb.space.reading import read_strategy
 from autoimb.space.strategy import Strategy
-from tests.support.tables import chosen, strategy_with
+from tests.support.tables import OPTIONS, chosen, strategy_with
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 checked = settings(derandomize=True)
@@ -98,7 +98,8 @@ def test_the_strengths_of_two_methods_sum_to_one_at_most(components, seed):
 def test_the_distributions_of_a_study_are_those_of_the_option_tables():
     study, distributions = study_of(1), {}
     space = Space.restricted({component: COMPONENTS[component].names for component in COMPONENTS})
-    for _ in range(600):
+    for component, option in OPTIONS:
+        study.enqueue_trial(CONTROL | {component.name: option.name})
         trial = study.ask()
         draw(trial, space)
         distributions |= trial.distributions

@@ -38,6 +38,7 @@ from autoimb.data.profile import profile
 from autoimb.data.schema import infer_schema
 from autoimb.data.target import encode_target
 from autoimb.errors import InfeasibleError, OptionError
+from autoimb.policy import Comparisons
 from autoimb.randomness import Purpose, seed_for
 from autoimb.search.request import restricted_components
 from autoimb.space.draw import infeasible
@@ -48,6 +49,7 @@ from autoimb.space.resampling.samplers import read_sampler
 from autoimb.space.strategy import Strategy
 from autoimb.training.parts import Parts
 from tests.support.programs import python
+from tests.support.searches import minimal_work
 from tests.support.tables import ONE_TRIAL, mixed_table, parts_of, short_plan, strategy_with
 from tests.training.test_law1 import base_dataset, changed, few_changes, folds_of
 
@@ -383,7 +385,7 @@ def test_work_of_all_pairs_is_a_reason_too() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("least_work")
+@pytest.mark.usefixtures("minimal_work")
 @pytest.mark.parametrize(
     ("table", "sampler"),
     [
@@ -428,11 +430,12 @@ def test_a_sampler_that_cannot_run_gives_its_reason_everywhere() -> None:
         loss="cross_entropy",
         ensemble="single",
         cv=2,
-        **ONE_TRIAL | {"n_trials": 7},
+        **ONE_TRIAL | {"n_trials": 3},
     )
     message = "SVMSMOTE needs no categorical columns"
     assert message in dry_run(clf, X, y).infeasible["resampling SVMSMOTE"]
-    methods = clf.fit(X, y).methods_.set_index("option")
+    with minimal_work(comparisons=Comparisons(per_strategy=1.0, folds=5)):
+        methods = clf.fit(X, y).methods_.set_index("option")
     assert set(methods.index) == {"SVMSMOTE", "NearMiss"}
     assert message in str(methods.loc["SVMSMOTE"].to_dict())
     assert np.isfinite(methods.loc["NearMiss", "gain"])

@@ -145,7 +145,6 @@ print(json.dumps(sorted(heavy)))
 """
 
 
-@pytest.mark.slow
 def test_every_exported_option_predicts_the_same_in_a_new_process(fitted: Fit, tmp_path: Path):
     rows = raw_rows()
     rows.to_csv(tmp_path / "rows.csv", index=False)

@@ -33,9 +33,9 @@ ENVIRONMENT = os.environ | SPARING | OURS
 
 @contextlib.contextmanager
 def cluster(
-    n_workers: int, *, threads: int = 1, nannies: bool = True
+    n_workers: int, *, nannies: bool = True
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """Start a scheduler on a free port, and so many workers.
+    """Start a scheduler on a free port, and so many workers of one thread.
 
     A nanny starts its worker again when that is lost. Yields the scheduler's address and its
     process; workers join a few seconds later.
@@ -58,7 +58,7 @@ def cluster(
                     "worker",
                     address,
                     "--nthreads",
-                    str(threads),
+                    "1",
                     *words,
                     "--local-directory",
                     folder,
