@@ -65,6 +65,7 @@ def test_the_last_row_counts_and_another_commits_can_be_run_again(tmp_path: Path
     assert {row["data"]: row["score"] for row in rows.read()} == {"ecoli": 0.2, "glass": 0.1}
 
 
-def test_a_report_is_what_its_rows_say() -> None:
-    asked = module("damage")
-    assert asked.render(asked.ROWS.read()) == report("damage").read_text(encoding="utf-8")
+@pytest.mark.parametrize("question", ["damage", "serving"])
+def test_a_report_is_what_its_rows_say(question: str) -> None:
+    asked = module(question)
+    assert asked.render(asked.ROWS.read()) == report(question).read_text(encoding="utf-8")

@@ -7,7 +7,7 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,6 @@ __all__ = [
     "Held",
     "environment",
     "held",
-    "least",
     "watched",
 ]
 
@@ -37,16 +36,6 @@ def environment(first: str | Path = ROOT) -> dict[str, str]:
     """Return the environment of a process that imports the package from a folder."""
     before = os.environ.get("PYTHONPATH")
     return os.environ | {"PYTHONPATH": os.pathsep.join([str(first), *([before] if before else [])])}
-
-
-def least(work: Callable[[], object], repeats: int) -> float:
-    """Return the least time of some repeats, in seconds."""
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return min(times)
 
 
 def watched(command: Sequence[str], *, every: float = 0.5) -> Ended:

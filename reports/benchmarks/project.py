@@ -50,7 +50,6 @@ from autoimb.pipeline import container
 from autoimb.pipeline.artifact import artifact_bytes
 from autoimb.pipeline.fitted import FittedPipeline
 from autoimb.policy import DEFAULT_POLICY, Comparisons, SearchPolicy, Suggestions, Training
-from autoimb.randomness import Key
 from autoimb.report.facts import build_facts
 from autoimb.runs.folder import RunFolder, run_text
 from autoimb.runs.record import TrialRecord
@@ -74,7 +73,6 @@ __all__ = [
     "PARTS",
     "SMALL",
     "SMALLER",
-    "STARTING",
     "TABM",
     "TEST_LEVEL",
     "Asking",
@@ -97,7 +95,6 @@ __all__ = [
     "jackknife",
     "network_of",
     "places_of",
-    "prepared_network",
     "reason",
     "row_log_loss",
     "sealed_run",
@@ -682,33 +679,6 @@ def network_shapes(spec: dict[str, Any]) -> dict[str, tuple[int, ...]]:
 def sealed_run(values: dict[str, Any]) -> str:
     """Write a ``run.json`` of any values; its checksum holds."""
     return run_text({name: own for name, own in values.items() if name != "sha256"})
-
-
-# --- prediction -----------------------------------------------------------------------------------
-
-STARTING = "import autoimb.cli.tables, torch, autoimb.pipeline.artifact"  # what prediction imports
-
-
-def prepared_network(width: int, depth: int, inputs: int) -> Callable[[torch.Tensor], object]:
-    """Return a network's prediction of prepared numbers (1, rows, inputs)."""
-    spec = NetworkSpec(
-        kind="mlp",
-        width=width,
-        depth=depth,
-        k=1,
-        activation="relu",
-        dropout=0.0,
-        embedding_dim=1,
-        ple=False,
-        n_inputs=inputs,
-        cardinalities=(),
-        n_classes=2,
-        body="plain",
-        periodic=0,
-    )
-    network = build(spec, 1)
-    network.draw([Key(SEED)], [inputs])
-    return lambda rows: network.predict(rows, None)
 
 
 # --- structure ------------------------------------------------------------------------------------
