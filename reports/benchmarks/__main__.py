@@ -15,6 +15,7 @@ __all__ = ["QUESTIONS", "main", "module", "report"]
 QUESTIONS = {
     "quality": "how well a minute of autoimb predicts, beside what its users would pick instead",
     "checkouts": "whether this checkout predicts as well as another one, side by side",
+    "small": "whether small tables are predicted as well as by another checkout and by perceptrons",
     "ablation": "what each part of a search is worth: searches without it, all else equal",
     "reported": "whether the score that a search reports is what its result gives on new rows",
     "later_rows": "whether reported scores hold on later rows and on rows of new groups",
@@ -41,6 +42,7 @@ QUESTIONS = {
 }
 ONE_THREAD = {
     "checkouts",
+    "small",
     "ablation",
     "asking",
     "engines",

@@ -1,0 +1,1 @@
+"""Small tables: parts of public ones, and generated ones of whole numbers."""
