@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import warnings
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,12 @@ def prepared(case: Case) -> Preparation:
         return arguments.prepare_arguments(classifier(), *case.make())
 
 
+@cache
+def base(n_classes: int) -> FittedPipeline:
+    """Return the pipeline whose parts `untrained` replaces."""
+    return pipeline(range(n_classes))
+
+
 def untrained(prepared: Preparation) -> FittedPipeline:
     """Return a pipeline of random weights."""
     data, n_classes = prepared.dataset, len(prepared.target.classes)
@@ -79,7 +86,7 @@ def untrained(prepared: Preparation) -> FittedPipeline:
         calibrator=Calibrator.identity(n_classes),
     )
     return replace(
-        pipeline(range(n_classes)),
+        base(n_classes),
         schema=structs.replace(prepared.schema, target="target"),
         classes=prepared.target.classes,
         positive=prepared.target.positive,
@@ -107,8 +114,7 @@ def assert_predicts(pipeline: FittedPipeline, case: Case, file: Path) -> None:
     save(pipeline, file)
     loaded = load(file)
     np.testing.assert_array_equal(loaded.predict_proba(case.make().X), proba)
-    labels = pipeline.predict(case.make().X)
-    assert loaded.predict(case.make().X).tolist() == labels.tolist()
+    labels = loaded.predict(case.make().X)
     assert set(labels.tolist()) <= set(pipeline.classes.tolist())
 
 

@@ -26,6 +26,7 @@ from tests.support.tables import (
     dataset_of,
     first_round,
     outcome_of,
+    short_plan,
     strategy_with,
 )
 
@@ -164,7 +165,7 @@ def small_study(n_rows: int = 6_000):
 )
 def test_probabilities_of_a_subsampled_study_are_those_of_the_whole_table(choices):
     dataset, _, (few, folds) = small_study()
-    plan = make_plan(few, folds, random_state=0, operations=trial_operations(30.0))
+    plan = short_plan(few, folds, checkpoints=8)
     outcome = outcome_of(strategy_with(**choices), few, plan)
     assert isinstance(outcome, Scored), outcome.reason
     weight = folds.scored_weight(few.weight)
