@@ -65,12 +65,12 @@ class Facts:
     scores : list of dict
         Scores on out-of-fold rows, first by the requested metric, one row for each metric and
         contender: ``"winner"``, its ``"networks"``, ``"trees"`` (the best tree model), ``"none"``
-        (the best strategy without imbalance method) and the references. A row has the value, its
-        interval, the corresponding standard error over rows, and whether greater is better. In the
-        requested metric the winner has its reported score, and the other contenders that were
-        chosen among many have the same correction; ``standing`` is ``"within error"`` if a
-        contender is better than the winner by no more than the error of their paired comparison,
-        ``"ahead"`` if by more, and empty otherwise.
+        (the best strategy without imbalance method, unless it is the winner) and the references. A
+        row has the value, its interval, the corresponding standard error over rows, and whether
+        greater is better. In the requested metric the winner has its reported score, and the other
+        contenders that were chosen among many have the same correction; ``standing`` is ``"within
+        error"`` if a contender is better than the winner by no more than the error of their paired
+        comparison, ``"ahead"`` if by more, and empty otherwise.
     curves : dict of str to dict
         Precision and recall of the positive class by contender, by rising recall.
     confusion : dict

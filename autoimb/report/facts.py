@@ -234,7 +234,8 @@ def _contenders(
     partners = [record for record in available if record.stage == "partner"]
     controls = [record for record in available if record.strategy.is_control]
     for name, candidates in (("trees", partners), ("none", controls)):
-        if candidates:
+        # A result that is the best control itself is not compared with itself.
+        if candidates and set(selection.weights) != {candidates[0].number}:
             trial = study.results[candidates[0].number]
             labels = judge.labels(trial.view) if trial.labels is None else trial.labels
             contenders[name] = trial.oof, labels

@@ -50,6 +50,13 @@ def test_what_was_chosen_keeps_its_difference_from_the_winner(case_result, case_
     assert scores["none"] - scores["winner"] == pytest.approx(raw[0] - raw[1])
 
 
+def test_the_best_control_is_not_compared_with_itself(case_result):
+    best = max((0, 1), key=lambda number: case_result.study.results[number].score.value)
+    selection = replace(case_result.selection, single=best, weights={best: 1.0})
+    facts = build_facts(replace(case_result, selection=selection), deadline=Deadline())
+    assert "none" not in {row["name"] for row in facts.scores}
+
+
 def test_a_contender_above_the_winner_is_within_error_or_ahead():
     def standing(difference, error):
         return Standing(0.4, 0.3, 0.5, difference, error).in_words()
