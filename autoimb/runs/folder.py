@@ -131,6 +131,7 @@ class RunFolder:
         except Timeout:
             return True
         except (OSError, NotImplementedError):
+            # Without locks of the file system (filelock raises either) nothing tells of a search.
             return False
 
     @cached_property
