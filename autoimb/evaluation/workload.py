@@ -18,11 +18,12 @@ from autoimb.data.subsample import subsample
 from autoimb.errors import InfeasibleError
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.randomness import Purpose, stream
-from autoimb.space.partner import Bagged, Trees
+from autoimb.space.partner import Bagged, Deep, Trees
 from autoimb.training.plan import Outline, Plan
 
 __all__ = [
     "MAX_ITERATIONS",
+    "MIN_DEEP_TREES",
     "MIN_ITERATIONS",
     "fewer_rows",
     "forest_trees",
@@ -43,8 +44,14 @@ MIN_ITERATIONS = 100
 # Largest number of boosting iterations of a partner (reports/design/tree-models.md).
 MAX_ITERATIONS = 800
 
+# Smallest number of trees of a deep forest on a fold.
+MIN_DEEP_TREES = 8
+
 _BYTES = 4  # bytes of an input, in float32
 _MIN_TREES, _MAX_CLASSES = 20, 20  # bounds of a forest
+# Nanoseconds that a deep tree takes to grow, for each row, candidate column of a split and level of
+# a balanced tree; by whether its thresholds are random.
+_DEEP_NANOSECONDS = {True: 3.0, False: 9.0}
 
 
 def make_plan(
@@ -254,14 +261,14 @@ def tree_iterations(dataset: Dataset, plan: Plan, trees: Trees) -> int:
     return int(np.clip(affordable, MIN_ITERATIONS, MAX_ITERATIONS))
 
 
-def forest_trees(dataset: Dataset, plan: Plan, bagged: Bagged) -> int:
+def forest_trees(dataset: Dataset, plan: Plan, forest: Bagged | Deep) -> int:
     """Return the number of trees of a forest that a fold has time for; no clock is read.
 
     Parameters
     ----------
     dataset : Dataset
     plan : Plan
-    bagged : Bagged
+    forest : Bagged or Deep
         Forest with its largest number of trees. For C classes each leaf has C - 1 answers, so the
         number is divided by C - 1.
 
@@ -273,7 +280,8 @@ def forest_trees(dataset: Dataset, plan: Plan, bagged: Bagged) -> int:
     Raises
     ------
     InfeasibleError
-        Where twenty trees for each of so many classes are too many for a pipeline.
+        Where twenty trees for each of so many classes are too many for a pipeline, or a deep forest
+        has no time for enough trees.
     """
     if dataset.n_classes > _MAX_CLASSES:
         raise InfeasibleError(
@@ -281,11 +289,20 @@ def forest_trees(dataset: Dataset, plan: Plan, bagged: Bagged) -> int:
             f"classes, got {dataset.n_classes}"
         )
     rows, width = _grown(dataset, plan)
-    tried = np.sqrt(width) if bagged.features is None else bagged.features * width
+    features = None if isinstance(forest, Deep) else forest.features
+    tried = np.sqrt(width) if features is None else features * width
     # The cost model has terms for each tree, and for each row and candidate column of a split.
-    nanoseconds = len(plan.folds.folds) * 700_000 + 40.0 * rows * tried
+    a_row = 40.0
+    if isinstance(forest, Deep):
+        a_row = _DEEP_NANOSECONDS[forest.extra] * np.log2(max(rows, 2))
+    nanoseconds = len(plan.folds.folds) * 700_000 + a_row * rows * tried
     affordable = int(_partner_seconds(plan) / (1e-9 * nanoseconds))
-    max_trees = max(bagged.trees // (dataset.n_classes - 1), _MIN_TREES)
+    if isinstance(forest, Deep) and affordable < MIN_DEEP_TREES:
+        raise InfeasibleError(
+            f"a deep forest has time for {affordable} trees on each fold, at least "
+            f"{MIN_DEEP_TREES} are needed"
+        )
+    max_trees = max(forest.trees // (dataset.n_classes - 1), _MIN_TREES)
     return int(np.clip(affordable, _MIN_TREES, max_trees))
 
 
