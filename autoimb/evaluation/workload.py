@@ -49,9 +49,6 @@ MIN_DEEP_TREES = 8
 
 _BYTES = 4  # bytes of an input, in float32
 _MIN_TREES, _MAX_CLASSES = 20, 20  # bounds of a forest
-# Nanoseconds that a deep tree takes to grow, for each row, candidate column of a split and level of
-# a balanced tree; by whether its thresholds are random.
-_DEEP_NANOSECONDS = {True: 3.0, False: 9.0}
 
 
 def make_plan(
@@ -291,11 +288,14 @@ def forest_trees(dataset: Dataset, plan: Plan, forest: Bagged | Deep) -> int:
     rows, width = _grown(dataset, plan)
     features = None if isinstance(forest, Deep) else forest.features
     tried = np.sqrt(width) if features is None else features * width
-    # The cost model has terms for each tree, and for each row and candidate column of a split.
-    a_row = 40.0
+    # The cost model has terms for each tree, and for each row and candidate column of a split. Rows
+    # of a deep tree are split at every level.
+    folds = len(plan.folds.folds)
     if isinstance(forest, Deep):
-        a_row = _DEEP_NANOSECONDS[forest.extra] * np.log2(max(rows, 2))
-    nanoseconds = len(plan.folds.folds) * 700_000 + a_row * rows * tried
+        levels = np.log2(max(rows / folds, 2))
+        nanoseconds = folds * 1_500_000 + 15.0 * rows * tried * levels
+    else:
+        nanoseconds = folds * 700_000 + 40.0 * rows * tried
     affordable = int(_partner_seconds(plan) / (1e-9 * nanoseconds))
     if isinstance(forest, Deep) and affordable < MIN_DEEP_TREES:
         raise InfeasibleError(
