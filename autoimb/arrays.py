@@ -28,7 +28,7 @@ class Array:
     Attributes
     ----------
     dtype : str
-        Name of a NumPy type.
+        Name of a NumPy type, or of several: ``"float32 or float64"``.
     axes : str or None
         One character for each axis: a letter stands for the same length in all arrays of a table,
         a dot for any length. None accepts any shape.
@@ -43,7 +43,7 @@ class Array:
 
     def check(self, values: NDArray[Any], name: str, lengths: dict[str, int]) -> None:
         """Check an array, and add the lengths of new letters to `lengths`."""
-        if values.dtype != np.dtype(self.dtype):
+        if values.dtype not in map(np.dtype, self.dtype.split(" or ")):
             raise ArtifactError(f"{name} must be of {self.dtype}, got {values.dtype.name}.")
         if self.axes is not None:
             fits = len(self.axes) == values.ndim and all(

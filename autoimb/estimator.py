@@ -76,8 +76,10 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         ``best_strategy_``, its JSON, or one row of `leaderboard` or ``leaderboard.csv``.
     partners : "auto", str, list of str or None, default="auto"
         Tree models that may share the blend. They are ``"small_trees"``, ``"medium_trees"``,
-        ``"large_trees"``, ``"forest"`` and ``"wide_forest"``. ``"auto"`` uses all of them (random
-        forests only below 15,000 rows); ``None`` disables trees.
+        ``"large_trees"``, ``"forest"``, ``"wide_forest"``, ``"deep_extra_trees"`` and
+        ``"deep_forest"``. ``"auto"`` uses all of them (``"forest"`` and ``"wide_forest"`` only
+        below 15,000 rows); ``None`` disables trees. The leaves of deep trees may have a minimum
+        number of training rows: ``"deep_forest(min_samples_leaf=5)"``.
     cv : int, splitter, iterable of (train, test) or None, default=None
         Folds; by default planned from the counts of rows and of minority rows.
     pos_label : object, default=None

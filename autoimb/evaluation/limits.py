@@ -22,11 +22,14 @@ from numpy.typing import NDArray
 from autoimb.data.dataset import Dataset
 from autoimb.data.encoding.encoder import Encoder
 from autoimb.data.schema import Columns
-from autoimb.errors import OptionError
+from autoimb.errors import InfeasibleError, OptionError
+from autoimb.evaluation.workload import MIN_DEEP_TREES
 from autoimb.nn.network import NetworkSpec, build
+from autoimb.partners.trees import FittedTrees
 from autoimb.pipeline.artifact import strategy_arrays
 from autoimb.pipeline.fitted import FittedPipeline, FittedStrategy
 from autoimb.policy import SearchPolicy
+from autoimb.space.components import CONTROL
 from autoimb.space.draw import Space
 from autoimb.space.ensemble import ENSEMBLE
 from autoimb.space.network import NETWORK
@@ -43,6 +46,7 @@ __all__ = [
     "Footprint",
     "Limits",
     "check_limits",
+    "deployable_trees",
     "limits_beyond",
     "networks_within",
     "options_beyond",
@@ -122,7 +126,6 @@ class Deployment:
         encoder = Encoder.fit(data.columns, rows, layout=data.layout, y=data.y, weight=data.weight)
         folds = 1 if plan.folds.deploys_last else len(plan.folds.folds)
         columns = data.columns.numbers.shape[1] + data.columns.codes.shape[1]
-        encoder_bytes = _bytes(encoder.to_arrays()) + len(msgspec.json.encode(encoder.layout))
         # The file also has the schema, and class counts for up to a thousand thresholds.
         schema_bytes = _ENTRY * (columns + 16) + 8 * ROWS * (data.n_classes + 1)
         read_seconds = ROWS * columns * (1 + folds) / _VALUES_PER_SECOND
@@ -131,7 +134,7 @@ class Deployment:
             outline=plan.outline,
             n_classes=data.n_classes,
             folds=folds,
-            fixed=Footprint(folds * encoder_bytes + schema_bytes, read_seconds),
+            fixed=Footprint(folds * _encoder_bytes(encoder) + schema_bytes, read_seconds),
         )
 
     def planned_footprint(self, network: Choice, ensemble: Choice) -> Footprint:
@@ -153,8 +156,7 @@ class Deployment:
     def fitted_footprint(self, fitted: FittedStrategy) -> Footprint:
         """Count the footprint of a fitted strategy, without encoders."""
         networks = sum(len(pack.fold) * self._seconds(pack.spec) for pack in fitted.packs)
-        visits = sum(fold.visits for fold in fitted.trees)
-        seconds = networks + ROWS * visits / _NODES_PER_SECOND
+        seconds = networks + sum(map(_tree_seconds, fitted.trees))
         size = _bytes(strategy_arrays(fitted)) + len(msgspec.json.encode(fitted.part()))
         return Footprint(size, seconds)
 
@@ -266,6 +268,56 @@ class Limits:
         """The limits as plain values; None where a limit is infinite."""
         asked = {"max_seconds": self.maximum.seconds, "max_bytes": self.maximum.bytes}
         return {name: limit if math.isfinite(limit) else None for name, limit in asked.items()}
+
+
+def deployable_trees(
+    grown: FittedTrees, *, encoder: Encoder, n_classes: int, plan: Plan, limits: Limits
+) -> int:
+    """Count how many trees of a deep forest on one fold are deployed.
+
+    Both deep forests together may take half of what the rest of a file takes: a third of the limits
+    of the user, or else half of the first networks, as many as a blend may have.
+
+    Parameters
+    ----------
+    grown : FittedTrees
+        The trees of the fold.
+    encoder : Encoder
+        Encoder of the fold.
+    n_classes : int
+    plan : Plan
+    limits : Limits
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    InfeasibleError
+        If they are too few.
+    """
+    folds = 1 if plan.folds.deploys_last else len(plan.folds.folds)
+    n_bytes = limits.maximum.bytes / (3 * folds)
+    if math.isinf(n_bytes):
+        fixed = Footprint(_encoder_bytes(encoder))
+        deployment = Deployment(encoder, plan.outline, n_classes, folds=1, fixed=fixed)
+        first = plan.policy.suggestions.first_networks[: plan.policy.result.max_blended]
+        networks = (Choice(name, tuple(params.items())) for name, params in first)
+        single = Choice(CONTROL["ensemble"])
+        planned = (deployment.planned_footprint(network, single) for network in networks)
+        n_bytes = sum(planned, fixed).bytes / 2
+    shares = (
+        n_bytes / 2 / _bytes(grown.to_arrays()),
+        limits.maximum.seconds / (3 * folds) / 2 / _tree_seconds(grown),
+    )
+    number = int(min(1.0, *shares) * grown.n_trees)
+    if number < MIN_DEEP_TREES:
+        raise InfeasibleError(
+            f"the file has room for {number} trees of a deep forest on each fold, at least "
+            f"{MIN_DEEP_TREES} are needed"
+        )
+    return number
 
 
 def limits_beyond(deployed: Mapping[str, float | None]) -> str | None:
@@ -391,6 +443,16 @@ def _shapes(option: Option[Any]) -> list[Choice]:
     assert isinstance(embeddings, OneOf)
     lowest = ({**option.lowest, "embedding": value} for value in embeddings.values)
     return [Choice(option.name, tuple(params.items())) for params in lowest]
+
+
+def _encoder_bytes(encoder: Encoder) -> int:
+    """Count the bytes of an encoder in a file."""
+    return _bytes(encoder.to_arrays()) + len(msgspec.json.encode(encoder.layout))
+
+
+def _tree_seconds(trees: FittedTrees) -> float:
+    """Count the seconds that the trees of a fold take for a thousand rows."""
+    return ROWS * trees.visits / _NODES_PER_SECOND
 
 
 def _bytes(arrays: Mapping[str, NDArray[Any]]) -> int:

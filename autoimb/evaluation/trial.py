@@ -19,7 +19,7 @@ from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import Metric, get_metric
 from autoimb.data.rarity import minority_count
 from autoimb.errors import DeadlineExceeded, InfeasibleError
-from autoimb.evaluation.limits import Limits
+from autoimb.evaluation.limits import Limits, deployable_trees
 from autoimb.evaluation.outcome import (
     Cut,
     Failed,
@@ -34,7 +34,7 @@ from autoimb.evaluation.workload import forest_trees, tree_iterations
 from autoimb.partners.fit import Growth, fit_trees
 from autoimb.partners.trees import FittedTrees
 from autoimb.pipeline.fitted import FittedMemberPack, FittedStrategy, fold_average
-from autoimb.space.partner import PARTNER, Bagged
+from autoimb.space.partner import PARTNER, Deep, Trees
 from autoimb.space.strategy import Strategy
 from autoimb.training.checkpoints import Measure
 from autoimb.training.fit import Trained, train_strategy
@@ -103,11 +103,13 @@ def _partner(task: Task, trial: Trial, measure: Measure) -> Outcome:
     """Fit the trees of a partner."""
     dataset, plan = task.dataset, task.plan
     partner = PARTNER.make(trial.strategy.network)
-    if isinstance(partner, Bagged):
-        iterations = forest_trees(dataset, plan, partner)
-    else:
+    if isinstance(partner, Trees):
         iterations = tree_iterations(dataset, plan, partner)
+    else:
+        iterations = forest_trees(dataset, plan, partner)
     folds, growth = plan.folds.folds, Growth(iterations, measure, trial.deadline)
+    if isinstance(partner, Deep):
+        growth = replace(growth, deployable=partial(_deployable, task))
     costs = plan.class_costs
     grown = fit_trees(dataset, folds, partner, growth, seed=plan.seed, class_costs=costs)
     raw = np.zeros((len(dataset.y), dataset.n_classes))
@@ -119,6 +121,14 @@ def _partner(task: Task, trial: Trial, measure: Measure) -> Outcome:
     if grown.cut and isinstance(scored, Scored):
         return Cut("The deadline ended it; what had grown stands.", scored)
     return scored
+
+
+def _deployable(task: Task, fold: int, trees: FittedTrees) -> int:
+    """Count how many trees of a deep forest on a fold can be deployed."""
+    encoder, n_classes = task.parts.encoder(fold), task.dataset.n_classes
+    return deployable_trees(
+        trees, encoder=encoder, n_classes=n_classes, plan=task.plan, limits=task.limits
+    )
 
 
 def _fitted(

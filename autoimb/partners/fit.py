@@ -1,8 +1,9 @@
-"""Tree models on the folds of a study: boosted trees and random forests of scikit-learn.
+"""Tree models on the folds of a study: boosted trees and forests of scikit-learn.
 
 Law 1: the number of boosted trees that fold k keeps is chosen by the rows of *other* folds,
 or by its choosing rows, which are never scored, as for the checkpoints of networks. So no training
-row is lost to stopping. The number of trees of a random forest is counted beforehand.
+row is lost to stopping. The number of trees of a forest is counted beforehand. A deep forest, whose
+size is known only when it has grown, is then cut to the trees that can be deployed.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,10 +24,10 @@ from autoimb.data.dataset import Dataset
 from autoimb.data.folds import Fold, choosing_folds
 from autoimb.errors import DeadlineExceeded
 from autoimb.foreign import boosted_trees
-from autoimb.partners.rows import FoldRows
-from autoimb.partners.trees import MISSING, FittedTrees, Nodes
+from autoimb.partners.rows import Binned, Exact, FoldRows
+from autoimb.partners.trees import MISSING, FittedTrees, Nodes, Splits
 from autoimb.randomness import Key, Purpose
-from autoimb.space.partner import Bagged, Trees
+from autoimb.space.partner import Bagged, Deep, Trees
 
 __all__ = ["FoldModels", "Growth", "fit_trees"]
 
@@ -45,16 +47,20 @@ class Growth:
     Attributes
     ----------
     iterations : int
-        Maximum number of boosting iterations, or number of the trees of a random forest.
+        Maximum number of boosting iterations, or of the trees of a forest.
     measure : callable
         ``(y, proba, weight) -> float``, which stops boosting; higher is better; NaN if the rows
         define no value.
     deadline : Deadline
+    deployable : callable or None
+        ``(fold, trees) -> int``: how many trees of a forest on a fold can be deployed; None for all
+        of them.
     """
 
     iterations: int
     measure: Measure
     deadline: Deadline
+    deployable: Callable[[int, FittedTrees], int] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,13 +93,13 @@ class FoldModels:
 def fit_trees(
     dataset: Dataset,
     folds: Sequence[Fold],
-    option: Trees | Bagged,
+    option: Trees | Bagged | Deep,
     growth: Growth,
     *,
     seed: int,
     class_costs: tuple[float, ...] | None = None,
 ) -> FoldModels:
-    """Fit a tree model on all folds: boosted trees side by side, random forests one by one.
+    """Fit a tree model on all folds: boosted trees side by side, forests one by one.
 
     Parameters
     ----------
@@ -101,7 +107,7 @@ def fit_trees(
     folds : sequence of Fold
         Sees: each fold's training rows; rows that choose or are scored affect only the number of
         boosted trees of other folds.
-    option : Trees or Bagged
+    option : Trees, Bagged or Deep
     growth : Growth
     seed : int
         The seed of the study.
@@ -119,64 +125,94 @@ def fit_trees(
     """
     keys = (Key(seed, fold=number) for number in range(len(folds)))
     seeds = [int(key.stream(Purpose.TREES).integers(2**31)) for key in keys]
-    rows = (FoldRows(dataset, fold, class_costs) for fold in folds)
-    if isinstance(option, Bagged):
-        return _fit_forests(rows, option, growth, seeds)
+    if not isinstance(option, Trees):
+        encode: Any = Binned
+        if isinstance(option, Deep):
+            encode = partial(Exact, indicators=option.indicators)
+        forest_rows = (FoldRows(dataset, fold, class_costs, encode) for fold in folds)
+        return _fit_forests(forest_rows, option, growth, seeds)
     rate = float(np.clip(_TOTAL_RATE / growth.iterations, option.learning_rate, _MAX_RATE))
     option = replace(option, learning_rate=rate)
+    rows = [FoldRows(dataset, fold, class_costs, Binned) for fold in folds]
     models = [_BoostedTrees(of_fold, option, number) for of_fold, number in zip(rows, seeds)]
     return _grow(models, growth, choosing_folds(folds))
 
 
-# --- random forests ------------------------------------------------------------------------------
+# --- forests -------------------------------------------------------------------------------------
 
 
 def _fit_forests(
-    rows: Iterator[FoldRows], option: Bagged, growth: Growth, seeds: Sequence[int]
+    rows: Iterator[FoldRows[Any]], option: Bagged | Deep, growth: Growth, seeds: Sequence[int]
 ) -> FoldModels:
-    """Fit a random forest on each fold; the deadline is checked before each of them."""
+    """Fit a forest on each fold; the deadline is checked before each of them."""
     folds, posteriors = [], []
-    for seed in seeds:
+    for number, seed in enumerate(seeds):
         growth.deadline.check()
         of_fold = next(rows)
         model = _forest(of_fold, option, growth.iterations, seed)
+        if growth.deployable is not None and model.n_trees > 0:
+            model = model.first(growth.deployable(number, model))
         folds.append(model)
         proba = of_fold.posterior(model, model.scorer()(of_fold.rows))
         posteriors.append(proba[of_fold.n_choosing :])
-    return FoldModels(tuple(folds), tuple(posteriors), (growth.iterations,) * len(folds))
+    return FoldModels(tuple(folds), tuple(posteriors), tuple(model.n_trees for model in folds))
 
 
-def _forest(rows: FoldRows, option: Bagged, n_trees: int, seed: int) -> FittedTrees:
-    """Fit a random forest, whose leaves hold the probabilities of all classes but the first."""
-    from sklearn.ensemble import RandomForestClassifier  # not needed for prediction
-
+def _forest(rows: FoldRows[Any], option: Bagged | Deep, n_trees: int, seed: int) -> FittedTrees:
+    """Fit a forest, whose leaves hold the shares of all classes but the first."""
     trees = []
     if len(rows.classes) > 1:
-        model = RandomForestClassifier(
-            n_trees,
-            max_leaf_nodes=option.leaves,
-            max_features="sqrt" if option.features is None else option.features,
-            random_state=seed,
-        )
-        model.fit(rows.x, rows.y, sample_weight=rows.weight)
-        trees = [_bagged(rows, tree.tree_, n_trees) for tree in model.estimators_]
+        if isinstance(option, Deep):
+            trees.append(_stump(rows))
+        model = _estimator(option, n_trees, seed)
+        model.fit(rows.inputs.x, rows.y, sample_weight=rows.weight)
+        trees += [_bagged(rows, tree.tree_) for tree in model.estimators_]
     baseline = np.zeros(len(rows.log_prior))
     baseline[rows.classes[0]] = 1.0
     return rows.fitted(trees, baseline, bagged=True)
 
 
-def _bagged(rows: FoldRows, tree: Any, n_trees: int) -> Nodes:
-    """Read one of so many trees of a random forest, which splits codes like numbers."""
-    proba, threshold = tree.value[:, 0, :], tree.threshold
-    left = np.arange(MISSING + 1) <= threshold[:, None]
-    left[:, MISSING] = tree.missing_go_to_left
-    return rows.tree(
-        children=np.stack([tree.children_left, tree.children_right], axis=1),
-        column=tree.feature,
-        threshold=threshold,
-        left=np.packbits(left, axis=1, bitorder="little")[:, 0],
-        answer=(proba / proba.sum(axis=1, keepdims=True) / n_trees)[:, 1:],
-        output=rows.classes[1:],
+def _estimator(option: Bagged | Deep, n_trees: int, seed: int) -> Any:
+    """Return an unfitted forest of scikit-learn."""
+    from sklearn.ensemble import (  # not needed for prediction
+        ExtraTreesClassifier,
+        RandomForestClassifier,
+    )
+
+    if isinstance(option, Bagged):
+        features = "sqrt" if option.features is None else option.features
+        return RandomForestClassifier(
+            n_trees, max_leaf_nodes=option.leaves, max_features=features, random_state=seed
+        )
+    forest = ExtraTreesClassifier if option.extra else RandomForestClassifier
+    return forest(n_trees, min_samples_leaf=option.min_leaf_rows, random_state=seed)
+
+
+def _stump(rows: FoldRows[Exact]) -> Nodes:
+    """Return a tree without a split, whose leaf has the shares of all training rows.
+
+    Without a limit of leaves most shares are 0 or 1. A forest would give some rare rows the
+    probability 0, and such a row an unbounded loss.
+    """
+    mass = np.bincount(rows.y, rows.weight)[rows.classes]
+    share = (mass / mass.sum())[None, 1:]
+    return Nodes(
+        column=np.full(1, -1, dtype=np.int16),
+        threshold=np.empty(0, dtype=np.float32),
+        left=np.empty(0, dtype=np.uint8),
+        answer=share.astype(rows.inputs.share),
+        output=rows.classes[None, 1:],
+    )
+
+
+def _bagged(rows: FoldRows[Any], tree: Any) -> Nodes:
+    """Read a tree of a forest."""
+    proba = tree.value[:, 0, :]
+    shares = (proba / proba.sum(axis=1, keepdims=True))[:, 1:]
+    children = np.stack([tree.children_left, tree.children_right], axis=1)
+    inputs = rows.inputs
+    return Nodes.of_tree(
+        children, partial(inputs.splits, tree), shares.astype(inputs.share), rows.classes[1:]
     )
 
 
@@ -227,7 +263,7 @@ def _checkpoints(iterations: int) -> list[int]:
 class _BoostedTrees:
     """Growing boosted trees of one fold."""
 
-    def __init__(self, rows: FoldRows, option: Trees, seed: int) -> None:
+    def __init__(self, rows: FoldRows[Binned], option: Trees, seed: int) -> None:
         from sklearn.ensemble import HistGradientBoostingClassifier  # not needed for prediction
 
         self.rows = rows
@@ -260,12 +296,12 @@ class _BoostedTrees:
             return
         self.model.set_params(max_iter=iterations)
         with threadpool_limits(1):  # for OpenMP, which only fitting loads
-            self.model.fit(rows.x, rows.y, sample_weight=rows.weight)
+            self.model.fit(rows.inputs.x, rows.y, sample_weight=rows.weight)
         grown, baseline = boosted_trees(self.model, len(self._trees) // len(outputs))
         if not self._trees:
             self._start(baseline)
         trees = [
-            _boosted(rows, *tree, output=outputs[number % len(outputs), None])
+            _boosted(rows.inputs, *tree, output=outputs[number % len(outputs), None])
             for number, tree in enumerate(grown)
         ]
         self._trees += trees
@@ -300,18 +336,16 @@ class _BoostedTrees:
         return self.rows.fitted(first, self._baseline)
 
 
-def _boosted(rows: FoldRows, nodes: NDArray[Any], codes_left: NDArray[Any], output: Ints) -> Nodes:
+def _boosted(inputs: Binned, nodes: NDArray[Any], codes_left: NDArray[Any], output: Ints) -> Nodes:
     """Read a boosted tree, which splits codes into any two groups."""
     children = np.stack([nodes["left"], nodes["right"]], axis=1).astype(np.int64)
     children[nodes["is_leaf"] == 1] = 0
     left: NDArray[np.uint8] = nodes["missing_go_to_left"] << np.uint8(MISSING)
     coded = np.flatnonzero(nodes["is_categorical"])
     left[coded] |= codes_left[nodes["bitset_idx"][coded], 0].astype(np.uint8) & (2**MISSING - 1)
-    return rows.tree(
-        children=children,
-        column=nodes["feature_idx"],
-        threshold=nodes["num_threshold"],
-        left=left,
-        answer=nodes["value"][:, None],
-        output=output,
-    )
+
+    def splits(places: Ints) -> Splits:
+        column, threshold = (nodes[name][places] for name in ("feature_idx", "num_threshold"))
+        return column, inputs.cut(column, threshold), left[places]
+
+    return Nodes.of_tree(children, splits, nodes["value"][:, None], output)

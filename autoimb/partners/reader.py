@@ -118,9 +118,14 @@ class Reader(BriefRepr):
         )
 
     @property
+    def code_sizes(self) -> list[int]:
+        """Number of levels of each column that is read as codes; these columns come first."""
+        return [len(names) for names, table in zip(self.levels, self.tables) if table is None]
+
+    @property
     def codes(self) -> int:
-        """Number of columns that are read as codes; they come first."""
-        return sum(table is None for table in self.tables)
+        """Number of columns that are read as codes."""
+        return len(self.code_sizes)
 
     @property
     def width(self) -> int:

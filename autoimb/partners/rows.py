@@ -1,14 +1,14 @@
 """Rows of a fold as inputs of scikit-learn's trees in training.
 
-Numbers are replaced by their places among cuts. Otherwise histogram gradient boosting bins them
-anew whenever trees are added, from release 1.8 on by quantiles of weighted rows, which takes longer
-than growing the trees. Given whole numbers it has nothing to bin, and all releases grow the same
-trees. The thresholds of the fitted trees are cuts, so rows to predict are read as they are.
+Boosted trees and forests with a limit of leaves get numbers as their places among cuts, see
+`Binned`; forests without a limit get exact numbers, see `Exact`. Both are fitted encoders that also
+write the splits of fitted trees as those of trees that read rows as a `Reader` gives them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +16,15 @@ from numpy.typing import NDArray
 from autoimb.data.dataset import Dataset
 from autoimb.data.folds import Fold
 from autoimb.partners.reader import Reader
-from autoimb.partners.trees import MISSING, FittedTrees, Nodes
+from autoimb.partners.trees import MISSING, FittedTrees, Nodes, Splits
 
-__all__ = ["FoldRows"]
+__all__ = ["Binned", "Exact", "FoldRows"]
 
 MAX_CUTS = 254
+_LARGEST = 1e30  # of exact numbers
 
 Floats = NDArray[np.float64]
+Singles = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 
@@ -47,7 +49,153 @@ def _cuts_of(values: Floats) -> Floats:
     return np.unique(low + (high - low) / 2)
 
 
-class FoldRows:
+class Binned:
+    """Numbers as their places among cuts, codes as they are.
+
+    Otherwise histogram gradient boosting bins numbers anew whenever trees are added, from release
+    1.8 on by quantiles of weighted rows, which takes longer than growing the trees. Given whole
+    numbers it has nothing to bin, and all releases grow the same trees. The thresholds of the
+    fitted trees are cuts, so rows to predict are read as they are.
+
+    Parameters
+    ----------
+    reader : Reader
+    x : float64 ndarray of shape (n, F)
+        Training rows as the reader gives them.
+
+    Attributes
+    ----------
+    cuts : float64 ndarray of shape (F, 255)
+        Cuts of each column that trees read, filled up with infinity; zeros for codes.
+    x : float64 ndarray of shape (n, F)
+        Training rows, numbers as places among the cuts of their column.
+    share : type
+        Type of the shares of classes in the leaves of a forest.
+    """
+
+    share = np.float64
+
+    def __init__(self, reader: Reader, x: Floats) -> None:
+        self.codes = reader.codes
+        self.cuts = np.zeros((x.shape[1], MAX_CUTS + 1))
+        for j in range(self.codes, x.shape[1]):
+            cuts = _cuts_of(x[:, j])
+            self.cuts[j] = np.inf
+            self.cuts[j, : len(cuts)] = cuts
+        self.x = self.read(x)
+        # scikit-learn takes no column without a value; one with a single value is never split.
+        self.x[:, np.isnan(self.x).all(axis=0)] = 0.0
+
+    def read(self, x: Floats) -> Floats:
+        """Replace numbers by how many cuts of their column lie below them; NaN stays."""
+        out = x.copy()
+        for j in range(self.codes, x.shape[1]):
+            present = ~np.isnan(x[:, j])
+            out[present, j] = np.searchsorted(self.cuts[j], x[present, j])
+        return out
+
+    def cut(self, column: Ints, threshold: Floats) -> Floats:
+        """Return the cuts at thresholds between places; zero for columns of codes."""
+        # An infinite threshold, by which only missing values go right, is the cut behind the last.
+        place = np.minimum(threshold, MAX_CUTS).astype(np.int64)
+        return self.cuts[column, place]
+
+    def splits(self, tree: Any, nodes: Ints) -> Splits:
+        """Read splits of a tree of a random forest, which splits codes like numbers."""
+        column, threshold = tree.feature[nodes], tree.threshold[nodes]
+        left = np.arange(MISSING + 1) <= threshold[:, None]
+        left[column >= self.codes] = False
+        left[:, MISSING] = tree.missing_go_to_left[nodes]
+        bits = np.packbits(left, axis=1, bitorder="little")[:, 0]
+        return column, self.cut(column, threshold), bits
+
+
+class Exact:
+    """Exact numbers, with medians in place of missing ones, and one-hot columns of codes.
+
+    Numbers are rounded to float32, in which scikit-learn's trees compare them. A split of a one-hot
+    column or of a marked gap is a split of codes or of missing values by the trees that are read
+    from them, and a missing number goes where the median goes, so nothing but trees is stored.
+
+    Parameters
+    ----------
+    reader : Reader
+    x : float64 ndarray of shape (n, F)
+        Training rows as the reader gives them.
+    indicators : bool
+        Whether columns mark missing numbers.
+
+    Attributes
+    ----------
+    x : float32 ndarray of shape (n, D)
+        Training rows: one-hot codes, then numbers, then marks of missing numbers.
+    share : type
+        Type of the shares of classes in leaves. Most of them are 0 or 1, and none is rounded by
+        more than 2⁻¹².
+    """
+
+    share = np.float16
+
+    def __init__(self, reader: Reader, x: Floats, *, indicators: bool) -> None:
+        levels = [(column, k) for column, n in enumerate(reader.code_sizes) for k in range(n)]
+        coded, self._level = np.array(levels, dtype=np.int64).reshape(-1, 2).T
+        numbers = x[:, reader.codes :]
+        missing = np.isnan(numbers)
+        self._median = np.zeros(numbers.shape[1], dtype=np.float32)
+        present = ~missing.all(axis=0)
+        self._median[present] = _single(np.nanmedian(numbers[:, present], axis=0))
+        marked = np.flatnonzero(missing.any(axis=0)) if indicators else np.empty(0, dtype=np.int64)
+        self._column = np.concatenate(
+            [coded, reader.codes + np.arange(numbers.shape[1]), reader.codes + marked]
+        )
+        self._ends = np.cumsum([len(coded), numbers.shape[1]])
+        self.x = self.read(x)
+
+    def read(self, x: Floats) -> Singles:
+        """Encode rows (n, F) as trees see them in training, (n, D)."""
+        coded, number, marked = np.split(self._column, self._ends)
+        numbers = x[:, number]
+        missing = np.isnan(numbers)
+        parts = [
+            x[:, coded] == self._level,
+            np.where(missing, self._median, _single(numbers)),
+            np.isnan(x[:, marked]),
+        ]
+        return np.concatenate(parts, axis=1, dtype=np.float32)
+
+    def splits(self, tree: Any, nodes: Ints) -> Splits:
+        """Read splits of a tree, whose thresholds are rounded down to float32.
+
+        A float32 number is at most the rounded threshold if it is at most the threshold.
+        """
+        feature, exact = tree.feature[nodes], tree.threshold[nodes]
+        threshold = exact.astype(np.float32)
+        above = threshold > exact
+        threshold[above] = np.nextafter(threshold[above], np.float32(-np.inf))
+        left = np.zeros(len(nodes), dtype=np.uint8)
+        kind = np.searchsorted(self._ends, feature, side="right")
+        coded, number, marked = (np.flatnonzero(kind == k) for k in range(3))
+        # All but the level of the column go left, missing values included.
+        left[coded] = ~(np.uint8(1) << self._level[feature[coded]].astype(np.uint8))
+        threshold[coded] = 0.0
+        median = self._median[feature[number] - self._ends[0]]
+        left[number] = (median <= threshold[number]) << np.uint8(MISSING)
+        threshold[marked] = np.inf
+        return self._column[feature], threshold, left
+
+
+def _single(values: Floats) -> Singles:
+    """Round numbers to float32, and limit them to a range whose sums it can hold.
+
+    Thresholds lie between training rows, so a number beyond the range goes the same way.
+    """
+    return np.clip(values, -_LARGEST, _LARGEST).astype(np.float32)
+
+
+InputsT = TypeVar("InputsT", Binned, Exact)
+
+
+class FoldRows(Generic[InputsT]):
     """Rows of a fold as inputs of tree models.
 
     Parameters
@@ -57,14 +205,14 @@ class FoldRows:
         Sees: its training rows with their labels; the other rows only to predict them.
     class_costs : sequence of C floats, or None
         The user's costs of the classes, which weigh the rows of each.
+    encode : callable
+        From the reader and the training rows to the inputs of trees in training.
 
     Attributes
     ----------
     reader : Reader
-    cuts : float64 ndarray of shape (F, 255)
-        Cuts of each column that trees read, filled up with infinity; zeros for codes.
-    x : float64 ndarray of shape (n, F)
-        Training rows, numbers as places among the cuts of their column.
+    inputs : Binned or Exact
+        The inputs of trees in training, fitted on the training rows.
     y : int64 ndarray of shape (n,)
     weight : float64 ndarray of shape (n,)
         Weights of the training rows, with mean 1.
@@ -84,17 +232,16 @@ class FoldRows:
         Added to log-probabilities, it takes the costs back.
     """
 
-    def __init__(self, dataset: Dataset, fold: Fold, class_costs: Sequence[float] | None) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        fold: Fold,
+        class_costs: Sequence[float] | None,
+        encode: Callable[[Reader, Floats], InputsT],
+    ) -> None:
         costs = np.ones(dataset.n_classes) if class_costs is None else np.array(class_costs)
         self.reader, x = Reader.fit(dataset, fold.train)
-        self.cuts = np.zeros((x.shape[1], MAX_CUTS + 1))
-        for j in range(self.reader.codes, x.shape[1]):
-            cuts = _cuts_of(x[:, j])
-            self.cuts[j] = np.inf
-            self.cuts[j, : len(cuts)] = cuts
-        self.x = self.places(x)
-        # scikit-learn takes no column without a value; one with a single value is never split.
-        self.x[:, np.isnan(self.x).all(axis=0)] = 0.0
+        self.inputs: InputsT = encode(self.reader, x)
         self.y = dataset.y[fold.train]
         weight = dataset.training_weight[fold.train] * costs[self.y]
         self.weight: Floats = weight / weight.mean()
@@ -105,56 +252,6 @@ class FoldRows:
         self.classes: Ints = np.unique(self.y)
         self.outputs = self.classes[1:] if len(self.classes) < 3 else self.classes
         self.log_prior: Floats = -np.log(np.maximum(costs, 1e-12))
-
-    def places(self, x: Floats) -> Floats:
-        """Replace numbers by how many cuts of their column lie below them; NaN stays."""
-        out = x.copy()
-        for j in range(self.reader.codes, x.shape[1]):
-            present = ~np.isnan(x[:, j])
-            out[present, j] = np.searchsorted(self.cuts[j], x[present, j])
-        return out
-
-    def tree(
-        self,
-        *,
-        children: Ints,
-        column: Ints,
-        threshold: Floats,
-        left: NDArray[np.uint8],
-        answer: Floats,
-        output: Ints,
-    ) -> Nodes:
-        """Write a tree that was fitted on `x` as one that reads numbers as they are.
-
-        Parameters
-        ----------
-        children : int64 ndarray of shape (n, 2)
-            The left and the right child of each node, the root first; not positive for a leaf.
-        column, threshold, left : ndarrays of shape (n,)
-            As in `Nodes`, but thresholds lie between places, and bits of codes are ignored for
-            columns of numbers. Those of leaves are ignored.
-        answer : float64 ndarray of shape (n, K)
-            Answers of leaves; those of splits are ignored.
-        output : int64 ndarray of shape (K,)
-            The classes whose scores they are added to.
-        """
-        split = children[:, 0] > 0
-        # Breadth-first order: each pass appends the children of the splits of the previous level.
-        order = level = np.zeros(1, dtype=np.int64)
-        while len(level):
-            level = children[level[split[level]]].ravel()
-            order = np.concatenate([order, level])
-        splits, leaves = order[split[order]], order[~split[order]]
-        split_column, bits = column[splits], left[splits]
-        # An infinite threshold, by which only missing values go right, is the cut behind the last.
-        place = np.minimum(threshold[splits], MAX_CUTS).astype(np.int64)
-        return Nodes(
-            column=np.where(split, column, -1)[order].astype(np.int32),
-            threshold=self.cuts[split_column, place],
-            left=np.where(split_column < self.reader.codes, bits, bits & (1 << MISSING)),
-            answer=answer[leaves],
-            output=output[None],
-        )
 
     def fitted(
         self, trees: Sequence[Nodes], baseline: Floats, *, bagged: bool = False

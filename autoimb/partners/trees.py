@@ -7,7 +7,7 @@ number of leaves and the depth of a tree are not limited.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +20,7 @@ from autoimb.errors import ArtifactError
 from autoimb.partners.reader import READER_ARRAYS, Reader
 from autoimb.text import BriefRepr
 
-__all__ = ["MISSING", "FittedTrees", "Nodes"]
+__all__ = ["MISSING", "FittedTrees", "Nodes", "Splits"]
 
 MISSING = 7  # bit of `Nodes.left` for missing values; the lower ones are for codes of categories
 
@@ -34,10 +34,10 @@ _MIN_PROBA = 1e-12  # keeps the logarithm finite
 
 # The letters are those of the shapes below.
 _ARRAYS = READER_ARRAYS | {
-    "column": Array("int32", "n", low=-1),
-    "threshold": Array("float64", "s", high=np.inf),
+    "column": Array("int16 or int32", "n", low=-1),
+    "threshold": Array("float32 or float64", "s", high=np.inf),
     "left": Array("uint8", "s"),
-    "answer": Array("float64", "lK"),
+    "answer": Array("float16 or float64", "lK"),
     "output": Array("int64", "TK", low=0),
     "baseline": Array("float64", "C", low=-np.inf),
     "log_prior": Array("float64", "C", -MAX_LOGIT, MAX_LOGIT),
@@ -45,6 +45,7 @@ _ARRAYS = READER_ARRAYS | {
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Splits = tuple[Ints, NDArray[np.float64 | np.float32], NDArray[np.uint8]]
 
 
 class Nodes(NamedTuple):
@@ -55,25 +56,61 @@ class Nodes(NamedTuple):
 
     Attributes
     ----------
-    column : int32 ndarray of shape (n,)
+    column : int16 or int32 ndarray of shape (n,)
         The column that a node splits; -1 for a leaf.
-    threshold : float64 ndarray of shape (s,)
+    threshold : float64 or float32 ndarray of shape (s,)
         The largest number that goes left at a split: infinite where only missing values go right,
-        0 for a column of codes.
+        0 for a column of codes. Numbers are rounded to its type before they are compared.
     left : uint8 ndarray of shape (s,)
         Other values that go left, as bits: bit 7 is for missing values, bit c for code c of a
         column of codes.
-    answer : float64 ndarray of shape (l, K)
-        Values that each leaf adds to the scores.
+    answer : float64 or float16 ndarray of shape (l, K)
+        Values that each leaf adds to the scores, or shares of classes whose mean over the trees is
+        added.
     output : int64 ndarray of shape (T, K)
         The classes whose scores the answers are added to.
     """
 
-    column: NDArray[np.int32]
-    threshold: Floats
+    column: NDArray[np.int16 | np.int32]
+    threshold: NDArray[np.float64 | np.float32]
     left: NDArray[np.uint8]
-    answer: Floats
+    answer: NDArray[np.float64 | np.float16]
     output: Ints
+
+    @classmethod
+    def of_tree(
+        cls,
+        children: Ints,
+        splits: Callable[[Ints], Splits],
+        answer: NDArray[np.float64 | np.float16],
+        output: Ints,
+    ) -> Nodes:
+        """Bring the nodes of a tree into breadth-first order.
+
+        Parameters
+        ----------
+        children : int64 ndarray of shape (n, 2)
+            The left and the right child of each node, the root first; not positive for a leaf.
+        splits : callable
+            From the numbers of splits to their columns, thresholds and bits, as in `Nodes`.
+        answer : ndarray of shape (n, K)
+            Answers of leaves; those of splits are ignored.
+        output : int64 ndarray of shape (K,)
+            The classes whose scores they are added to.
+        """
+        split = children[:, 0] > 0
+        # Each pass appends the children of the splits of the previous level.
+        order = level = np.zeros(1, dtype=np.int64)
+        while len(level):
+            level = children[level[split[level]]].ravel()
+            order = np.concatenate([order, level])
+        split = split[order]
+        split_column, threshold, left = splits(order[split])
+        wide = split_column.max(initial=0) > np.iinfo(np.int16).max
+        number: Any = np.int32 if wide else np.int16
+        column = np.full(len(order), -1, dtype=number)
+        column[split] = split_column
+        return cls(column, threshold, left, answer[order[~split]], output[None])
 
     @classmethod
     def joined(cls, trees: Sequence[Nodes]) -> Nodes:
@@ -90,7 +127,7 @@ class Nodes(NamedTuple):
 
 
 _NO_NODES = Nodes(
-    column=np.empty(0, dtype=np.int32),
+    column=np.empty(0, dtype=np.int16),
     threshold=np.empty(0),
     left=np.empty(0, dtype=np.uint8),
     answer=np.empty((0, 1)),
@@ -111,8 +148,8 @@ class FittedTrees(BriefRepr):
     log_prior : float64 ndarray of shape (C,)
         Added to log-probabilities: log of (real prior / prior in training).
     bagged : bool
-        True if scores are probabilities, of which one class has the remainder to 1; False if they
-        are log-probabilities up to a constant.
+        True if scores are probabilities, the mean over the trees, of which one class has the
+        remainder to 1; False if they are log-probabilities up to a constant.
     """
 
     reader: Reader
@@ -120,6 +157,22 @@ class FittedTrees(BriefRepr):
     baseline: Floats
     log_prior: Floats
     bagged: bool = False
+
+    @property
+    def n_trees(self) -> int:
+        """Number of trees."""
+        return len(self.nodes.output)
+
+    def first(self, n_trees: int) -> FittedTrees:
+        """Return the first trees."""
+        n_nodes = int(np.append(-1, self.nodes.ends)[n_trees]) + 1
+        n_splits = int((self.nodes.column[:n_nodes] >= 0).sum())
+        column, threshold, left, answer, output = self.nodes
+        splits, leaves = slice(n_splits), slice(n_nodes - n_splits)
+        nodes = Nodes(
+            column[:n_nodes], threshold[splits], left[splits], answer[leaves], output[:n_trees]
+        )
+        return replace(self, nodes=nodes)
 
     @property
     def visits(self) -> float:
@@ -146,11 +199,12 @@ class FittedTrees(BriefRepr):
             scores of a row do not depend on the rows beside it.
         """
         walk = _Walk(self.nodes, self.reader.codes)
+        answers = np.array(self.nodes.answer.T, dtype=np.float64, order="C")
+        if self.bagged:
+            answers /= self.n_trees
         outputs = [
             (answer, label, np.flatnonzero(labels == label))
-            for answer, labels in zip(
-                np.ascontiguousarray(self.nodes.answer.T), self.nodes.output.T
-            )
+            for answer, labels in zip(answers, self.nodes.output.T)
             for label in np.unique(labels)
         ]
 
@@ -248,7 +302,7 @@ class _Walk:
         self.split = split
         self.feature = np.zeros(len(split), dtype=np.int64)
         self.feature[split] = place + 1
-        self.threshold = np.full(len(split), np.inf)
+        self.threshold = np.full(len(split), np.inf, dtype=nodes.threshold.dtype)
         self.threshold[split] = nodes.threshold
         # All children are allotted in pairs, one tree after the other, behind the tree's root.
         tree = np.repeat(np.arange(len(ends)), np.diff(ends, prepend=-1))
@@ -280,9 +334,11 @@ class _Walk:
 
     def _values(self, x: Floats) -> Floats:
         """Return the features of rows (n, F), one feature after the other: (1 + Q, n)."""
+        with np.errstate(over="ignore"):  # a number beyond float32 is larger than all thresholds
+            x = x.astype(self.threshold.dtype, copy=False)
         values, left, n_coded = x.T[self.column], self.left[:, None], self.n_coded
         missing = np.isnan(values)
         out = np.where(missing & (left >> MISSING == 1), -np.inf, values)
         codes = np.where(missing[:n_coded], MISSING, values[:n_coded]).astype(np.int64)
         out[:n_coded] = ~(left[:n_coded] >> codes) & 1
-        return np.concatenate([np.zeros((1, len(x))), out])
+        return np.concatenate([np.zeros_like(out, shape=(1, len(x))), out])

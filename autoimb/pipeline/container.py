@@ -38,7 +38,16 @@ _MAX_HEADER = 16 * 2**20  # bytes of the list of arrays
 _MAX_ARRAYS = 100_000  # each takes about 1 kB besides its numbers
 
 # Types of arrays by their names in safetensors.
-_DTYPES = {"F64": "<f8", "F32": "<f4", "I64": "<i8", "I32": "<i4", "U64": "<u8", "U8": "<u1"}
+_DTYPES = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "I64": "<i8",
+    "I32": "<i4",
+    "I16": "<i2",
+    "U64": "<u8",
+    "U8": "<u1",
+}
 
 # The last record of a zip file: signature, disks, entries on this disk and in all, bytes and place
 # of the directory, bytes of the comment.
@@ -58,7 +67,7 @@ def packed(manifest: object, arrays: Mapping[str, NDArray[Any]]) -> bytes:
     manifest : object
         A value that JSON can hold.
     arrays : mapping of str to ndarray
-        Numbers of 32 or 64 bits, and bytes.
+        Numbers of 16, 32 or 64 bits, and bytes.
 
     Raises
     ------
@@ -96,7 +105,7 @@ def _plain(value: object) -> object:
 class _Entry(Struct, forbid_unknown_fields=True):
     """Entry of the list of arrays in safetensors."""
 
-    dtype: Literal["F64", "F32", "I64", "I32", "U64", "U8"]
+    dtype: Literal["F64", "F32", "F16", "I64", "I32", "I16", "U64", "U8"]
     shape: tuple[Annotated[int, Meta(ge=0)], ...]
     data_offsets: tuple[int, int]
 

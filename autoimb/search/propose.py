@@ -21,6 +21,7 @@ from autoimb.search.sampler import ask
 from autoimb.space.draw import Space, draw, infeasible
 from autoimb.space.partner import PARTNER, Bagged
 from autoimb.space.portfolio import duels_of, first_networks, methods_of
+from autoimb.space.reading import read_partner
 from autoimb.space.strategy import Strategy, partner
 
 __all__ = ["MAX_USELESS_TRIALS", "Agenda", "Proposal", "propose"]
@@ -172,16 +173,17 @@ def _next_partner(history: TrialHistory, agenda: Agenda, *, left: float) -> Stra
     records = list(history.records.values())
     # With several workers the first partner starts together with the first networks.
     tried = sum(record.stage not in APART for record in records) - (agenda.n_workers == 1)
-    # Forests take time, and gain nothing on large tables.
+    # Forests with a limit of leaves take time, and gain nothing on large tables.
     folds = agenda.policy.folds
     forests = (
         len(agenda.task.dataset.y) < folds.rows_for_three_folds
         or agenda.partners != settings.partners
     )
-    for name, preceding in zip(agenda.partners, settings.strategies_before_partners):
-        if tried < preceding or not (forests or not isinstance(PARTNER[name].code(), Bagged)):
+    for text, preceding in zip(agenda.partners, settings.strategies_before_partners):
+        choice = read_partner(text)
+        if tried < preceding or not (forests or not isinstance(PARTNER.make(choice), Bagged)):
             continue
-        strategy = partner(name, costs=agenda.space.costs)
+        strategy = partner(choice.name, costs=agenda.space.costs, **choice.values)
         before = [record for record in records if record.strategy == strategy]
         # A partner that was cut off may have ended the program, and gets one more chance.
         if len(before) < 2 and all(record.status == "killed" for record in before):

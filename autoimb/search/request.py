@@ -17,8 +17,7 @@ from autoimb.errors import OptionError, choices
 from autoimb.policy import DEFAULT_POLICY
 from autoimb.runtime.pool import LOCAL, Backend
 from autoimb.space.components import COMPONENTS
-from autoimb.space.partner import PARTNER
-from autoimb.space.reading import read_option, read_strategy
+from autoimb.space.reading import read_option, read_partner, read_strategy
 from autoimb.space.resampling.component import RESAMPLING
 from autoimb.space.resampling.samplers import checked_labels
 from autoimb.space.strategy import Strategy
@@ -91,8 +90,8 @@ class Request:
     weight : str or None
         Name of the column of row weights; None without weights, or if they were passed separately.
     partners : tuple of str
-        Tree models that may share the blend, from ``autoimb.space.partner.PARTNER``; empty if
-        `strategy` is set.
+        Tree models that may share the blend, options of ``autoimb.space.partner.PARTNER`` with
+        their parameters; empty if `strategy` is set.
     holdout : float or None
         Share of the rows that are held out for a test.
     max_predict_seconds : float or None
@@ -311,21 +310,19 @@ def chosen_partners(asked: str | Sequence[str] | None) -> tuple[str, ...]:
     Returns
     -------
     tuple of str
+        Names, with the parameters of those that have some.
 
     Raises
     ------
     OptionError
-        If a partner is unknown; the message names the known ones.
+        If a partner or a parameter is unknown; the message names the known ones.
     """
     if asked is None:
         return ()
     names = (asked,) if isinstance(asked, str) else tuple(asked)
     if names == ("auto",):
         return DEFAULT_POLICY.suggestions.partners
-    for name in names:
-        if name not in PARTNER.names:
-            raise OptionError(choices("partner", name, ["auto", *PARTNER.names]))
-    return tuple(dict.fromkeys(names))
+    return tuple(dict.fromkeys(str(read_partner(name)) for name in names))
 
 
 def class_costs(

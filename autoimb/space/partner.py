@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from autoimb.space.option import Component
+from autoimb.space.option import Component, Int
 
-__all__ = ["PARTNER", "Bagged", "Trees"]
+__all__ = ["PARTNER", "Bagged", "Deep", "Trees"]
+
+_LEAF_ROWS = Int(1, 100, log=True)  # minimum number of training rows of a leaf of deep trees
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,32 @@ class Bagged:
     features: float | None
 
 
-PARTNER: Component[Trees | Bagged] = Component("partner", "A tree model that may join the blend.")
+@dataclass(frozen=True)
+class Deep:
+    """Hyperparameters of a forest without a limit of leaves, independent of the table.
+
+    Attributes
+    ----------
+    extra : bool
+        True for extremely randomized trees, which draw thresholds at random and learn from all
+        training rows; False for a random forest, whose trees learn from bootstrap samples.
+    min_leaf_rows : int
+        Minimum number of rows of a leaf.
+    trees : int
+        Maximum number of trees.
+    indicators : bool
+        Whether trees can split missing numbers from others. Medians replace them in any case.
+    """
+
+    extra: bool
+    min_leaf_rows: int
+    trees: int = 200
+    indicators: bool = False
+
+
+PARTNER: Component[Trees | Bagged | Deep] = Component(
+    "partner", "A tree model that may join the blend."
+)
 
 
 @PARTNER.option()
@@ -88,3 +115,15 @@ def forest() -> Bagged:
 def wide_forest() -> Bagged:
     """Random forest whose splits choose from three tenths of the columns."""
     return Bagged(trees=100, leaves=64, features=0.3)
+
+
+@PARTNER.option(min_samples_leaf=_LEAF_ROWS)
+def deep_extra_trees(*, min_samples_leaf: int) -> Deep:
+    """Extremely randomized trees (Geurts et al., 2006) without a limit of leaves."""
+    return Deep(extra=True, min_leaf_rows=min_samples_leaf)
+
+
+@PARTNER.option(min_samples_leaf=_LEAF_ROWS)
+def deep_forest(*, min_samples_leaf: int) -> Deep:
+    """Random forest without a limit of leaves, on exact numbers."""
+    return Deep(extra=False, min_leaf_rows=min_samples_leaf)

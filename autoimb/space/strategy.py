@@ -9,7 +9,7 @@ from typing import Any
 from autoimb.errors import OptionError
 from autoimb.space.components import COMPONENTS, CONTROL
 from autoimb.space.ensemble import draws_balanced_rows
-from autoimb.space.option import Choice, Option
+from autoimb.space.option import Choice, Option, Value
 from autoimb.space.partner import PARTNER
 
 __all__ = ["STRENGTHS", "Strategy", "option_of", "partner"]
@@ -125,7 +125,7 @@ def option_of(component: str, choice: Choice) -> Option[Any]:
     return COMPONENTS[component][choice.name]
 
 
-def partner(name: str, *, costs: bool) -> Strategy:
+def partner(name: str, *, costs: bool, **params: Value) -> Strategy:
     """Return the strategy of a partner: a control with the partner in place of the network.
 
     Parameters
@@ -134,8 +134,11 @@ def partner(name: str, *, costs: bool) -> Strategy:
         Name of an option of `PARTNER`.
     costs : bool
         Whether the user specified costs, which are then the class weights.
+    **params : int, float, str or bool
+        Parameters of the option; by default the low ends of their ranges.
     """
     control = {component: Choice(option) for component, option in CONTROL.items()}
     if costs:
         control["class_weight"] = Choice("costs")
-    return Strategy(**control, network=Choice(name))
+    values = PARTNER[name].lowest | params
+    return Strategy(**control, network=Choice(name, tuple(values.items())))

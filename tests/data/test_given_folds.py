@@ -13,7 +13,7 @@ from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import get_metric
 from autoimb.data.encoding.encoder import Encoder
 from autoimb.evaluation.assemble import calibrate
-from autoimb.partners.rows import FoldRows
+from autoimb.partners.rows import Binned, FoldRows
 from autoimb.runtime.shared import Shared, load
 from autoimb.search.prepare import Preparation, Table, prepare
 from autoimb.search.request import Request
@@ -99,8 +99,9 @@ def test_what_is_left_out_reaches_neither_networks_nor_trees() -> None:
         x, _ = encoder.dense(encoder.transform(data.columns), ple=True)
         encoded.append(x)
     np.testing.assert_array_equal(*encoded)
-    rows = [FoldRows(one.dataset, prepared.folds.folds[0], None) for one in (prepared, other)]
-    np.testing.assert_array_equal(rows[0].x, rows[1].x)
+    fold = prepared.folds.folds[0]
+    rows = [FoldRows(one.dataset, fold, None, Binned) for one in (prepared, other)]
+    np.testing.assert_array_equal(rows[0].inputs.x, rows[1].inputs.x)
     np.testing.assert_array_equal(rows[0].rows, rows[1].rows)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +16,7 @@ import pandas as pd
 import pytest
 from optuna.trial import TrialState
 from scipy.special import softmax
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 
 from autoimb import AutoImbClassifier, load
 from autoimb.assessment.judge import Judge
@@ -31,14 +33,13 @@ from autoimb.errors import (
 )
 from autoimb.evaluation import trial
 from autoimb.evaluation.blend import Mixture, blend
+from autoimb.evaluation.limits import Limits, deployable_trees
 from autoimb.evaluation.outcome import Cut, Failed, Outcome, Scored
 from autoimb.evaluation.task import Task, Trial
-from autoimb.evaluation.workload import (
-    forest_trees,
-)
+from autoimb.evaluation.workload import MIN_DEEP_TREES, forest_trees
 from autoimb.partners.fit import FoldModels, Growth, _BoostedTrees, fit_trees
 from autoimb.partners.reader import Reader
-from autoimb.partners.rows import FoldRows
+from autoimb.partners.rows import Binned, Exact, FoldRows
 from autoimb.partners.trees import FittedTrees, Nodes
 from autoimb.pipeline.artifact import save, strategy_arrays, strategy_of
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy, Suggestions
@@ -49,8 +50,9 @@ from autoimb.search.history import TrialHistory
 from autoimb.search.propose import Agenda, propose
 from autoimb.search.request import chosen_partners
 from autoimb.search.select import choose
-from autoimb.space.draw import Space
-from autoimb.space.partner import PARTNER, Bagged, Trees
+from autoimb.space.option import Choice
+from autoimb.space.partner import PARTNER, Bagged, Deep, Trees
+from autoimb.space.reading import read_partner
 from autoimb.space.strategy import Strategy, partner
 from tests.evaluation.test_blend import case as blend_case
 from tests.evaluation.test_blend import result_of
@@ -62,6 +64,7 @@ from tests.support.tables import (
     judge_of,
     mixed_table,
     outcome_of,
+    parts_of,
     short_plan,
     small_trees,
     strategy_with,
@@ -82,7 +85,11 @@ POLICY = SearchPolicy()
 MANY = Bagged(trees=1_000, leaves=64, features=None)
 SMALL_FOREST = Bagged(trees=20, leaves=8, features=None)
 FEW = Trees(learning_rate=0.2, leaves=8, min_leaf_rows=3, l2=1.0, features=0.5)
-of_both_kinds = pytest.mark.parametrize("option", [FEW, SMALL_FOREST], ids=["boosted", "bagged"])
+EXTRA = Deep(extra=True, min_leaf_rows=1, trees=50)
+DEEP_FOREST = Deep(extra=False, min_leaf_rows=1, trees=50)
+of_every_kind = pytest.mark.parametrize(
+    "option", [FEW, SMALL_FOREST, EXTRA, DEEP_FOREST], ids=["boosted", "bagged", "extra", "deep"]
+)
 
 
 def steady(y: np.ndarray, proba: np.ndarray, weight: np.ndarray) -> float:
@@ -98,7 +105,7 @@ def trains_on(rows: np.ndarray, scored: np.ndarray | None = None) -> Fold:
 def fitted_on(
     dataset: Dataset,
     folds: Any,
-    option: Trees | Bagged,
+    option: Trees | Bagged | Deep,
     deadline: Deadline | None = None,
     *,
     iterations: int = 50,
@@ -111,7 +118,7 @@ def fitted_on(
 def boosted(
     dataset: Dataset, rows: np.ndarray, option: Trees = FEW, iterations: tuple[int, ...] = (5, 30)
 ) -> _BoostedTrees:
-    trees = _BoostedTrees(FoldRows(dataset, trains_on(rows), None), option, 3)
+    trees = _BoostedTrees(FoldRows(dataset, trains_on(rows), None, Binned), option, 3)
     for number in iterations:  # each continues from the one before
         trees.grow(number)
     trees.mark_best()
@@ -157,7 +164,7 @@ def test_boosted_trees_answer_as_scikit_learns_do(kind: str, leaves: int) -> Non
     x = trees.reader.read(columns)[0][: columns.n_rows]
     assert np.isnan(x[:, : trees.reader.codes]).any()
     assert np.isnan(x[:, trees.reader.codes :]).any()
-    places = grown.rows.places(x)
+    places = grown.rows.inputs.read(x)
     scores = trees.scorer()(x)
     expected = grown.model.decision_function(places)
     np.testing.assert_array_equal(scores[:, 1] if kind == "binary" else scores, expected)
@@ -190,17 +197,17 @@ def test_forests_answer_as_scikit_learns_do(
         dataset, rows = replace(dataset, y=noise), np.arange(n_rows)
     fold, option = trains_on(rows), Bagged(4, leaves, features)
     forest = fitted_on(dataset, [fold], option, iterations=4).folds[0]
-    fold_rows = FoldRows(dataset, fold, None)
+    fold_rows = FoldRows(dataset, fold, None, Binned)
     model = RandomForestClassifier(
         4,
         max_leaf_nodes=leaves,
         max_features=features or "sqrt",
         random_state=int(Key(0, fold=0).stream(Purpose.TREES).integers(2**31)),
     )
-    model.fit(fold_rows.x, fold_rows.y, sample_weight=fold_rows.weight)
+    model.fit(fold_rows.inputs.x, fold_rows.y, sample_weight=fold_rows.weight)
     columns = new_rows()
     x, copied = fold_rows.reader.read(columns)
-    places = fold_rows.places(x)
+    places = fold_rows.inputs.read(x)
     assert np.isnan(places).any()
     proba = forest.predictor()(columns)
     expected = fold_rows.reader.average(model.predict_proba(places), copied)
@@ -208,6 +215,67 @@ def test_forests_answer_as_scikit_learns_do(
     assert_uses_all_kinds_of_splits(forest)
     assert np.diff(forest.nodes.ends, prepend=-1).max() > min(leaves, 6_000)
     np.testing.assert_array_equal(restored(forest).predictor()(columns), proba)
+
+
+@pytest.mark.parametrize("kind", ["binary", "multiclass"])
+@pytest.mark.parametrize("indicators", [False, True])
+@pytest.mark.parametrize(("extra", "leaf_rows"), [(True, 1), (True, 5), (False, 1), (False, 5)])
+def test_deep_forests_answer_as_scikit_learns_do(
+    kind: str, indicators: bool, extra: bool, leaf_rows: int
+) -> None:
+    """Shares in leaves are rounded to float16, and a stump is one more tree."""
+    dataset, fold = with_gaps(kind, 600), trains_on(np.arange(0, 600, 2))
+    option = Deep(extra=extra, min_leaf_rows=leaf_rows, indicators=indicators)
+    (deep,) = fitted_on(dataset, [fold], option, iterations=20).folds
+    rows = FoldRows(dataset, fold, None, partial(Exact, indicators=indicators))
+    assert not np.isnan(rows.inputs.x).any()
+    sklearns = ExtraTreesClassifier if extra else RandomForestClassifier
+    seed = int(Key(0, fold=0).stream(Purpose.TREES).integers(2**31))
+    model = sklearns(20, min_samples_leaf=leaf_rows, random_state=seed)
+    model.fit(rows.inputs.x, rows.y, sample_weight=rows.weight)
+    columns = new_rows()
+    x, copied = deep.reader.read(columns)
+    assert np.isnan(x).any()
+    assert len(copied)
+    prior = np.bincount(rows.y) / len(rows.y)
+    expected = (20 * model.predict_proba(rows.inputs.read(x)) + prior) / 21
+    expected = deep.reader.average(expected, copied)
+    proba = deep.predictor()(columns)
+    np.testing.assert_allclose(proba, expected, rtol=0, atol=3e-4)
+    if leaf_rows == 1:  # all shares but those of the stump are 0 or 1
+        np.testing.assert_allclose(proba, expected, rtol=0, atol=3e-5)
+    assert_uses_all_kinds_of_splits(deep)
+    np.testing.assert_array_equal(restored(deep).predictor()(columns), proba)
+
+
+@pytest.mark.parametrize("extra", [True, False])
+def test_deep_trees_compare_numbers_as_scikit_learn_does(extra: bool) -> None:
+    """Rows at each threshold, next to it in float32, and next to it in float64."""
+    random = np.random.default_rng(0)
+    integers = random.integers(2**24 - 50, 2**24 + 50, 400).astype(np.float64)
+    frame = pd.DataFrame({"integer": integers, "number": random.normal(size=400)})
+    y = (random.random(400) < 0.3).astype(np.int64)
+    dataset, fold = dataset_of(frame, y), trains_on(np.arange(400))
+    (deep,) = fitted_on(dataset, [fold], Deep(extra=extra, min_leaf_rows=1)).folds
+    rows = FoldRows(dataset, fold, None, partial(Exact, indicators=False))
+    sklearns = ExtraTreesClassifier if extra else RandomForestClassifier
+    seed = int(Key(0, fold=0).stream(Purpose.TREES).integers(2**31))
+    model = sklearns(50, random_state=seed)
+    model.fit(rows.inputs.x, rows.y, sample_weight=rows.weight)
+    trees = [tree.tree_ for tree in model.estimators_]
+    at = np.concatenate([tree.threshold[tree.feature >= 0] for tree in trees])
+    singles = at.astype(np.float32)
+    beside = [np.nextafter(singles, np.float32(end)) for end in (-np.inf, np.inf)]
+    values = np.concatenate([at, *(np.nextafter(at, end) for end in (-np.inf, np.inf))])
+    values = np.concatenate([values, singles, *beside, [1e300, -1e300]])
+    x = np.stack([values, random.permutation(values)], axis=1)
+    leaves = model.apply(rows.inputs.read(x))
+    proba = np.stack([tree.value[:, 0, 1][leaf] for tree, leaf in zip(trees, leaves.T)])
+    scores = deep.scorer()(x)[:, 1] - y.mean() / 51
+    np.testing.assert_allclose(scores, proba.sum(axis=0) / 51, rtol=0, atol=3e-4)
+    whole = np.isin(proba, [0, 1]).all(axis=0)
+    assert whole.mean() > 0.1
+    np.testing.assert_allclose(scores[whole], proba[:, whole].sum(axis=0) / 51, atol=3e-5)
 
 
 @pytest.mark.parametrize("n_rows", [1, 2, 1_023, 1_025])
@@ -219,10 +287,10 @@ def test_rows_beside_a_row_do_not_change_its_scores(n_rows: int) -> None:
     np.testing.assert_array_equal(score(x[:n_rows]), score(x)[:n_rows])
 
 
-@of_both_kinds
+@of_every_kind
 @pytest.mark.parametrize("present", [[1], [0, 2], [1, 2]])
 def test_a_class_that_training_lacks_gets_next_to_nothing(
-    option: Trees | Bagged, present: list[int]
+    option: Trees | Bagged | Deep, present: list[int]
 ) -> None:
     dataset = dataset_of(*mixed_table("multiclass", 300))
     rows = np.flatnonzero(np.isin(dataset.y, present))
@@ -235,7 +303,7 @@ def test_a_class_that_training_lacks_gets_next_to_nothing(
     ("stumps", "tolerance"),
     [(replace(FEW, min_leaf_rows=10**6), 1e-6), (Bagged(50, 2, None), 0.05)],
 )
-def test_costs_are_taken_back(stumps: Trees | Bagged, tolerance: float) -> None:
+def test_costs_are_taken_back(stumps: Trees | Bagged | Deep, tolerance: float) -> None:
     """They weigh the rows; before they are put on, probabilities are those of the table."""
     dataset = dataset_of(*mixed_table("binary", 400))
     folds = plan_folds(dataset.y, cv=2, random_state=0).folds
@@ -249,7 +317,7 @@ def test_the_first_trees_are_those_of_a_shorter_growth() -> None:
     dataset = dataset_of(*mixed_table("multiclass", 300))
     grown = boosted(dataset, np.arange(300))
     x = grown.rows.rows[:300]
-    staged = list(grown.model.staged_predict_proba(grown.rows.places(x)))
+    staged = list(grown.model.staged_predict_proba(grown.rows.inputs.read(x)))
     for iterations in (1, 5, 17):
         first = grown.fitted(iterations * 3)
         proba = first.posterior(first.scorer()(x))
@@ -264,8 +332,8 @@ def test_tables_of_one_kind_of_columns(empty: str) -> None:
     assert proba[dataset.y == 1, 1].mean() > proba[dataset.y == 0, 1].mean()
 
 
-@of_both_kinds
-def test_a_level_that_training_lacks_is_an_average_one(option: Trees | Bagged) -> None:
+@of_every_kind
+def test_a_level_that_training_lacks_is_an_average_one(option: Trees | Bagged | Deep) -> None:
     random = np.random.default_rng(0)
     levels = random.choice(["a", "b", "c", "d"], 4_000, p=[0.1, 0.2, 0.3, 0.4])
     rates = {"a": 0.6, "b": 0.2, "c": 0.1, "d": 0.02}
@@ -277,8 +345,8 @@ def test_a_level_that_training_lacks_is_an_average_one(option: Trees | Bagged) -
     unseen = predict(parse(frame.assign(level="e"), schema))[:, 1]
     assert unseen.mean() == pytest.approx(y.mean(), rel=0.3)
     by_level = [predict(parse(frame.assign(level=name), schema))[:, 1] for name in "abcd"]
-    assert (unseen <= np.max(by_level, axis=0)).all()
-    assert (unseen >= np.min(by_level, axis=0)).all()
+    assert (unseen <= np.max(by_level, axis=0) + 1e-12).all()
+    assert (unseen >= np.min(by_level, axis=0) - 1e-12).all()
     two = parse(frame.iloc[:2].assign(level=["e", "d"]), schema)
     alone = [predict(two.take(np.array([row]))) for row in (0, 1)]
     np.testing.assert_allclose(predict(two), np.concatenate(alone), rtol=1e-12)
@@ -316,8 +384,8 @@ def test_growing_ends_where_no_checkpoint_is_better() -> None:
     assert not grown.cut
 
 
-@of_both_kinds
-def test_nothing_is_fitted_after_the_deadline(option: Trees | Bagged) -> None:
+@of_every_kind
+def test_nothing_is_fitted_after_the_deadline(option: Trees | Bagged | Deep) -> None:
     dataset = dataset_of(*mixed_table("binary", 200))
     folds = plan_folds(dataset.y, cv=3, random_state=0).folds
     with pytest.raises(DeadlineExceeded):
@@ -365,7 +433,7 @@ def test_trees_score_every_row_once(name: str) -> None:
 # --- no leak --------------------------------------------------------------------------------------
 
 
-def observed(dataset: Dataset, option: Trees | Bagged = FEW) -> Stations:
+def observed(dataset: Dataset, option: Trees | Bagged | Deep = FEW) -> Stations:
     """Return all that predicts the rows of one fold, the other folds' values being scripted."""
     calls = iter(range(10**6))
 
@@ -374,6 +442,7 @@ def observed(dataset: Dataset, option: Trees | Bagged = FEW) -> Stations:
         return float(proba[y == 1, 1].mean() if fold == FOLD else SCRIPT[checkpoint, fold])
 
     iterations = option.trees if isinstance(option, Bagged) else 40
+    iterations = 40 if isinstance(option, Trees) else option.trees
     models = fitted_on(dataset, folds_of().folds, option, iterations=iterations, measure=measure)
     trees = models.folds[FOLD]
     return {
@@ -383,8 +452,8 @@ def observed(dataset: Dataset, option: Trees | Bagged = FEW) -> Stations:
     }
 
 
-@of_both_kinds
-def test_a_scored_row_reaches_nothing_in_its_trees(option: Trees | Bagged) -> None:
+@of_every_kind
+def test_a_scored_row_reaches_nothing_in_its_trees(option: Trees | Bagged | Deep) -> None:
     assert_blind(partial(observed, option=option), base_dataset(), all_changes(scored_rows()))
 
 
@@ -436,9 +505,9 @@ def test_a_training_row_has_no_part_in_its_own_statistics() -> None:
 # --- the file -------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def fitted() -> Any:
-    return small_trees()
+@pytest.fixture(scope="module", params=["small_trees", "deep_extra_trees", "deep_forest"])
+def fitted(request: pytest.FixtureRequest) -> Any:
+    return small_trees(request.param)
 
 
 def test_a_blend_with_trees_is_saved_and_loaded(fitted: Any, tmp_path: Path) -> None:
@@ -449,7 +518,7 @@ def test_a_blend_with_trees_is_saved_and_loaded(fitted: Any, tmp_path: Path) -> 
     after = load(tmp_path / "a.autoimb")
     frame = table(60, random_state=3)
     np.testing.assert_array_equal(after.predict_proba(frame), before.predict_proba(frame))
-    assert "trees, small_trees" in after.describe()
+    assert f"trees, {fitted.strategy['network']['name']}" in after.describe()
     assert after.inspect()["strategies"][2]["weight"] == 0.6
     save(after, tmp_path / "b.autoimb")
     assert (tmp_path / "a.autoimb").read_bytes() == (tmp_path / "b.autoimb").read_bytes()
@@ -457,9 +526,10 @@ def test_a_blend_with_trees_is_saved_and_loaded(fitted: Any, tmp_path: Path) -> 
 
 def test_damaged_trees_are_refused(fitted: Any) -> None:
     arrays, part = strategy_arrays(fitted), fitted.part()
+    split = int(np.argmax(arrays["trees.0.column"] >= 0))  # the first
     edits = {
         # of another column, no column, a leaf with nodes below it, a split without any
-        "column": [(0, 99), (0, -2), (0, -1), (-1, 0)],
+        "column": [(split, 99), (split, -2), (split, -1), (-1, 0)],
         "threshold": [(-1, np.nan), (-1, -np.inf)],
         "answer": [(-1, np.nan), (-1, np.inf)],
         "output": [(0, 2), (0, -1)],
@@ -470,7 +540,7 @@ def test_damaged_trees_are_refused(fitted: Any) -> None:
     resized = (*Nodes._fields, "baseline", "log_prior", "tables.1", "shares.2")
     for name in dict.fromkeys((*edits, *resized)):
         array = arrays[f"trees.0.{name}"]
-        variants = [array[:-1], np.concatenate([array, array[:1]]), array.astype(np.float16)]
+        variants = [array[:-1], np.concatenate([array, array[:1]]), array.astype(np.int8)]
         for place, value in edits.get(name, []):
             variants.append(array.copy())
             variants[-1][place] = value
@@ -495,6 +565,96 @@ def test_trees_of_other_columns_are_refused(fitted: Any, tmp_path: Path) -> None
         save(replace(pipeline(), strategies=(forged,), weights=(1.0,)), path)
         with pytest.raises(ArtifactError):
             load(path)
+
+
+def test_a_file_of_deep_trees_predicts_the_same_in_a_new_process(tmp_path: Path) -> None:
+    deep = small_trees("deep_extra_trees")
+    before = replace(pipeline(), strategies=(deep,), weights=(1.0,))
+    save(before, tmp_path / "a.autoimb")
+    frame = table(60, random_state=3)
+    frame.to_parquet(tmp_path / "x.parquet")
+    code = (
+        "import sys, numpy, pandas, autoimb\n"
+        "rows = pandas.read_parquet('x.parquet')\n"
+        "numpy.save('p.npy', autoimb.load('a.autoimb').predict_proba(rows))\n"
+        "assert not {'sklearn', 'torch'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
+    np.testing.assert_array_equal(np.load(tmp_path / "p.npy"), before.predict_proba(frame))
+
+
+def test_a_deep_tree_holds_splits_and_shares_alone() -> None:
+    deep = small_trees("deep_forest").trees[0]
+    types = {name: array.dtype.name for name, array in deep.nodes._asdict().items()}
+    assert types == {
+        "column": "int16",
+        "threshold": "float32",
+        "left": "uint8",
+        "answer": "float16",
+        "output": "int64",
+    }
+    assert ((deep.nodes.answer >= 0) & (deep.nodes.answer <= 1)).all()
+
+
+# --- deep forests ---------------------------------------------------------------------------------
+
+
+def test_the_first_trees_of_a_forest_are_those_of_a_smaller_one() -> None:
+    dataset, fold = dataset_of(*mixed_table("multiclass", 300)), trains_on(np.arange(300))
+    large, small = (
+        fitted_on(dataset, [fold], EXTRA, iterations=number).folds[0] for number in (12, 5)
+    )
+    first = large.first(6)  # with the stump
+    assert first.n_trees == small.n_trees == 6
+    for name, array in small.to_arrays().items():
+        np.testing.assert_array_equal(array, first.to_arrays()[name])
+
+
+def test_predictions_are_those_of_the_deployed_trees() -> None:
+    dataset = dataset_of(*mixed_table("binary", 300))
+    folds = plan_folds(dataset.y, cv=3, random_state=0).folds
+    growth = Growth(20, steady, Deadline(), deployable=lambda fold, trees: trees.n_trees // 2)
+    models = fit_trees(dataset, folds, EXTRA, growth, seed=0)
+    assert models.iterations == (10, 10, 10)
+    for fold, trees, proba in zip(folds, models.folds, models.posteriors):
+        assert trees.n_trees == 10
+        np.testing.assert_array_equal(trees.predictor()(dataset.columns.take(fold.score)), proba)
+
+
+def test_a_limit_decides_how_many_trees_are_deployed() -> None:
+    dataset = dataset_of(*mixed_table("binary", 600))
+    plan = short_plan(dataset, plan_folds(dataset.y, cv=3, random_state=0))
+    (grown,) = fitted_on(dataset, [plan.folds.folds[0]], EXTRA, iterations=200).folds
+    encoder = parts_of(dataset, plan).encoder(0)
+
+    def deployed(megabytes: float | None, seconds: float | None = None) -> int:
+        limits = Limits.of(dataset, plan, seconds=seconds, megabytes=megabytes)
+        number = deployable_trees(grown, encoder=encoder, n_classes=2, plan=plan, limits=limits)
+        if megabytes is not None:  # half of a third, in each of three folds
+            size = sum(array.nbytes for array in grown.first(number).nodes)
+            assert size <= 1e6 * megabytes / 6 / 3
+        return number
+
+    assert MIN_DEEP_TREES <= deployed(0.5) < deployed(1.0) < deployed(50.0) == 201
+    assert MIN_DEEP_TREES <= deployed(None) <= 201
+    assert MIN_DEEP_TREES <= deployed(None, seconds=0.1) < 201
+    with pytest.raises(InfeasibleError, match=f"at least {MIN_DEEP_TREES} are needed"):
+        deployed(0.01)
+
+
+def test_a_deep_forest_without_time_for_enough_trees_is_infeasible() -> None:
+    dataset = dataset_of(*mixed_table("binary", 600))
+    plan = short_plan(dataset, plan_folds(dataset.y, cv=3, random_state=0))
+    assert forest_trees(dataset, plan, EXTRA) == EXTRA.trees
+    with pytest.raises(InfeasibleError, match="has time for 0 trees"):
+        forest_trees(dataset, replace(plan, operations=1.0), EXTRA)
+
+
+def test_the_rows_of_a_leaf_are_an_option() -> None:
+    few, many = (small_trees("deep_forest", min_samples_leaf=number) for number in (1, 20))
+    assert many.strategy["network"]["params"] == {"min_samples_leaf": 20}
+    nodes = [sum(len(trees.nodes.column) for trees in part.trees) for part in (few, many)]
+    assert nodes[1] < nodes[0] / 2
 
 
 # --- the blend ------------------------------------------------------------------------------------
@@ -687,11 +847,33 @@ def test_partners_are_chosen_by_name() -> None:
         chosen_partners(["catboost"])
 
 
+def test_a_partner_may_have_a_parameter() -> None:
+    assert read_partner("forest") == Choice("forest")
+    assert read_partner("deep_forest") == Choice("deep_forest", (("min_samples_leaf", 1),))
+    text = "deep_forest(min_samples_leaf=5)"
+    assert chosen_partners(text) == (text,)
+    choice = read_partner(text)
+    trees = partner(choice.name, costs=False, **choice.values)
+    assert str(trees.network) == text
+    assert Strategy.from_json(trees.to_json()) == trees
+    with pytest.raises(OptionError, match=r"whole number from 1 to 100, got '0'"):
+        chosen_partners("deep_forest(min_samples_leaf=0)")
+    with pytest.raises(OptionError, match="takes the parameters none; got depth"):
+        chosen_partners("forest(depth=3)")
+
+
 @pytest.mark.usefixtures("minimal_work")
-@pytest.mark.parametrize("kind", ["binary", "multiclass"])
-def test_a_search_with_trees(kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "trees"),
+    [
+        ("binary", "small_trees"),
+        ("multiclass", "small_trees"),
+        ("multiclass", "deep_extra_trees(min_samples_leaf=2)"),
+    ],
+)
+def test_a_search_with_trees(kind: str, trees: str, tmp_path: Path) -> None:
     frame, y = mixed_table(kind, 250)
-    search = {**ONE_TRIAL, "n_trials": 2, "partners": "small_trees", "cv": 3}
+    search = {**ONE_TRIAL, "n_trials": 2, "partners": trees, "cv": 3}
     clf = AutoImbClassifier(**search).fit(frame, y)
     board = clf.leaderboard()
     assert sorted(board["stage"]) == ["network", "network", "partner"]

@@ -57,7 +57,7 @@ def lines() -> Iterator[str]:
             yield f"  {option.name}: {option.summary}"
             yield f"    {flags(option)}"
             if component is PARTNER:
-                yield f"    {option.code()}"
+                yield f"    {option.code(**option.lowest)}"
             if component is ENSEMBLE:
                 shape = option.code(**option.lowest)
                 yield (
