@@ -1,13 +1,17 @@
-"""Trees of one fold as arrays over their nodes, and the walk that predicts rows.
+"""Trees of one fold as arrays over their nodes, and the tables that predict rows.
 
-A block of rows walks down many trees at once, one level per pass of NumPy over arrays, so the
-number of leaves and the depth of a tree are not limited.
+A set of leaves of a tree is a word with a bit for each leaf, as in QuickScorer (Lucchese et al.,
+"QuickScorer: a fast algorithm to rank documents with additive ensembles of regression trees",
+2015). The thresholds of all splits of a column divide its values into bins, and for each bin and
+tree a table has the leaves that these splits leave. A row is at the leaf that all columns leave.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +19,6 @@ from numpy.typing import NDArray
 
 from autoimb.arrays import MAX_LOGIT, Array, Arrays, check_arrays
 from autoimb.assessment.calibration import correct_prior
-from autoimb.data.schema import Columns
 from autoimb.errors import ArtifactError
 from autoimb.partners.reader import READER_ARRAYS, Reader
 from autoimb.text import BriefRepr
@@ -24,11 +27,9 @@ __all__ = ["MISSING", "FittedTrees", "Nodes"]
 
 MISSING = 7  # bit of `Nodes.left` for missing values; the lower ones are for codes of categories
 
-# Measured on boosted trees of 16 leaves and on forests of 64 and of 1,700 leaves a tree: fewer
-# rows or cells cost calls, more of them leave the processor's cache.
-_BLOCK_ROWS = 1024  # rows
-_BLOCK_CELLS = 2**15  # rows times trees
-_PASSES = 4  # levels between two removals of the rows that are at a leaf
+_MAX_LEAVES = 64  # of a tree: the bits of the longest word of NumPy
+_BLOCK_BYTES = 2**17  # words of the rows that are predicted together, which fit into the cache
+_TABLE_WORDS = 2**21  # approximate size of the tables of the trees that are looked up together
 
 _MIN_PROBA = 1e-12  # keeps the logarithm finite
 
@@ -88,6 +89,36 @@ class Nodes(NamedTuple):
         peaks = np.maximum.accumulate(np.cumsum(steps, dtype=np.int32))
         return np.searchsorted(peaks, np.arange(peaks.max(initial=0), dtype=np.int32) + 1)
 
+    @property
+    def sizes(self) -> Ints:
+        """Number of leaves of each tree, (T,)."""
+        return (np.diff(self.ends, prepend=-1) + 1) // 2
+
+    def blocks(self) -> list[Nodes]:
+        """Divide the trees into blocks, so that the tables of all blocks remain small.
+
+        The table of a block has a word for each of its trees and of their splits.
+        """
+        n_trees, leaves = len(self.output), np.cumsum(self.sizes)
+        n_blocks = math.ceil(math.sqrt(n_trees * len(self.threshold) / _TABLE_WORDS))
+        edges = np.linspace(0, n_trees, max(n_blocks, 1) + 1).astype(np.int64)
+        blocks = []
+        for first, last in pairwise(edges.tolist()):
+            leaf = slice(leaves[first - 1] if first else 0, leaves[last - 1] if last else 0)
+            # A tree has one split fewer than leaves.
+            split = slice(leaf.start - first, leaf.stop - last)
+            node = slice(leaf.start + split.start, leaf.stop + split.stop)
+            blocks.append(
+                Nodes(
+                    column=self.column[node],
+                    threshold=self.threshold[split],
+                    left=self.left[split],
+                    answer=self.answer[leaf],
+                    output=self.output[first:last],
+                )
+            )
+        return blocks
+
 
 _NO_NODES = Nodes(
     column=np.empty(0, dtype=np.int32),
@@ -126,18 +157,19 @@ class FittedTrees(BriefRepr):
         """Number of nodes that a row visits, estimated as if all trees were balanced."""
         return float(np.log2(np.diff(self.nodes.ends, prepend=-1) + 1).sum())
 
-    def predictor(self) -> Callable[[Columns], Floats]:
-        """Prepare the trees for many chunks of rows; the callable returns probabilities (n, C)."""
-        scores, reader = self.scorer(), self.reader
+    def predictor(self) -> Callable[[Floats, Ints], Floats]:
+        """Prepare the trees for many chunks of rows.
 
-        def predict(columns: Columns) -> Floats:
-            x, copied = reader.read(columns)
-            return reader.average(self.posterior(scores(x)), copied)
-
-        return predict
+        Returns
+        -------
+        callable
+            From rows and copies, as `Reader.read` returns them, to probabilities (n, C).
+        """
+        scores = self.scorer()
+        return lambda x, copied: self.reader.average(self.posterior(scores(x)), copied)
 
     def scorer(self) -> Callable[[Floats], Floats]:
-        """Prepare a walk for many tables.
+        """Prepare the tables for many rows.
 
         Returns
         -------
@@ -145,24 +177,14 @@ class FittedTrees(BriefRepr):
             From rows as a `Reader` gives them, (n, F), to the scores of the classes, (n, C). The
             scores of a row do not depend on the rows beside it.
         """
-        walk = _Walk(self.nodes, self.reader.codes)
-        outputs = [
-            (answer, label, np.flatnonzero(labels == label))
-            for answer, labels in zip(
-                np.ascontiguousarray(self.nodes.answer.T), self.nodes.output.T
-            )
-            for label in np.unique(labels)
-        ]
+        blocks = [_Tables(nodes, self.reader.codes) for nodes in self.nodes.blocks()]
 
         def score(x: Floats) -> Floats:
             scores = np.tile(self.baseline, (len(x), 1))
-            for start in range(0, len(x), _BLOCK_ROWS):
-                rows = slice(start, start + _BLOCK_ROWS)
-                leaf = walk(x[rows])
-                for answer, label, trees in outputs:
-                    terms = np.vstack([scores[rows, label], answer.take(leaf[trees])])
-                    # A running sum adds one tree after the other, however many rows there are.
-                    scores[rows, label] = np.cumsum(terms, axis=0)[-1]
+            for tables in blocks:
+                for start in range(0, len(x), tables.n_rows):
+                    rows = slice(start, start + tables.n_rows)
+                    tables.add(x[rows], scores[rows])
             return scores
 
         return score
@@ -219,6 +241,8 @@ class FittedTrees(BriefRepr):
             len(ends),
         ):
             raise ArtifactError(f"{name} must have complete trees.")
+        if nodes.sizes.max(initial=0) > _MAX_LEAVES:
+            raise ArtifactError(f"{name} must have at most {_MAX_LEAVES} leaves a tree.")
         if not ((nodes.column < reader.width).all() and (nodes.output < len(baseline)).all()):
             raise ArtifactError(f"{name} must read columns of the table, and predict its classes.")
         if not np.isfinite(baseline).any():
@@ -228,61 +252,77 @@ class FittedTrees(BriefRepr):
         return cls(reader, nodes, baseline, log_prior, bagged)
 
 
-class _Walk:
-    """Walk of rows to their leaves in each tree.
+class _Tables:
+    """Tables from the values of columns to the leaves that they leave, for a block of trees.
 
-    Splits of a column may differ in `Nodes.left`. Each pair of a column and such bits is a feature,
-    so that every split compares one number with its threshold: a missing value becomes minus
-    infinity if it goes left and stays NaN, which is not smaller than anything, if not; a code
-    becomes 0 if it goes left and 1 if not. Feature 0 is zero. Leaves compare it with infinity and
-    so lead to themselves.
+    Parameters
+    ----------
+    nodes : Nodes
+    n_codes : int
+        Number of columns of codes, which come first.
+
+    Attributes
+    ----------
+    n_rows : int
+        Number of rows whose words fit into the cache.
     """
 
     def __init__(self, nodes: Nodes, n_codes: int) -> None:
-        split, ends = nodes.column >= 0, nodes.ends
-        column, left = nodes.column[split].astype(np.int64), nodes.left
-        features, place = np.unique(column * 256 + left, return_inverse=True)
-        self.column, self.left = np.divmod(features, 256)  # codes come first, as columns do
-        self.n_coded = int((self.column < n_codes).sum())
-        self.root = np.concatenate([[0], ends + 1])[:-1]
-        self.split = split
-        self.feature = np.zeros(len(split), dtype=np.int64)
-        self.feature[split] = place + 1
-        self.threshold = np.full(len(split), np.inf)
-        self.threshold[split] = nodes.threshold
-        # All children are allotted in pairs, one tree after the other, behind the tree's root.
-        tree = np.repeat(np.arange(len(ends)), np.diff(ends, prepend=-1))
-        preceding: Ints = np.cumsum(split) - split  # number of splits before each node
-        self.child = np.where(split, 2 * preceding + tree + 1, np.arange(len(split)))
-        self.leaf = np.arange(len(split)) - preceding
+        sizes, split = nodes.sizes, np.flatnonzero(nodes.column >= 0)
+        trees = np.arange(len(sizes))
+        self._first = np.cumsum(sizes) - sizes  # leaf of each tree
+        root = 2 * self._first - trees
+        tree = np.repeat(trees, sizes - 1)  # of each split
+        rank = np.arange(len(split)) - (self._first - trees)[tree]  # of each split in its tree
+        child = root[tree] + 2 * rank + 1  # the left one of each split
+        # The leaves below each node as bits: a leaf itself, or those below both children. Children
+        # follow their split, so the last splits of all trees come first.
+        word = np.min_scalar_type(2 ** int(sizes.max(initial=1)) - 1)
+        below = np.zeros(len(nodes.column), dtype=word)
+        bit = np.arange(len(nodes.answer)) - np.repeat(self._first, sizes)
+        below[nodes.column < 0] = np.ones(1, dtype=word) << bit.astype(word)
+        for number in range(rank.max(initial=-1), -1, -1):
+            at = np.flatnonzero(rank == number)
+            below[split[at]] = below[child[at]] | below[child[at] + 1]
+        self._all = below[root]
+        self._columns = []
+        for column in np.unique(nodes.column[split]).tolist():
+            at = np.flatnonzero(nodes.column[split] == column)
+            left = nodes.left[at, None] >> np.arange(MISSING + 1) & 1 == 1  # (S, 8)
+            thresholds = None
+            if column >= n_codes:
+                # A bin ends at a threshold; missing values have one behind that of the largest.
+                thresholds, place = np.unique(nodes.threshold[at], return_inverse=True)
+                lower = np.arange(len(thresholds) + 1) <= place[:, None]
+                left = np.concatenate([lower, left[:, MISSING:]], axis=1)
+            # A split leaves all leaves but those below the child to which the row does not go.
+            kept = np.where(left, ~below[child[at] + 1, None], ~below[child[at], None])  # (S, B)
+            table = np.full((len(trees), kept.shape[1]), ~word.type(0))
+            present, start = np.unique(tree[at], return_index=True)
+            table[present] = np.bitwise_and.reduceat(kept, start, axis=0)
+            self._columns.append((column, thresholds, np.ascontiguousarray(table.T)))
+        self._outputs = [
+            (answer, label, np.flatnonzero(labels == label))
+            for answer, labels in zip(np.ascontiguousarray(nodes.answer.T), nodes.output.T)
+            for label in np.unique(labels).tolist()
+        ]
+        self.n_rows = max(_BLOCK_BYTES // max(self._all.nbytes, 1), 1)
 
-    def __call__(self, x: Floats) -> Ints:
-        """Return the leaf, counted through all trees, of rows (n, F) in each tree: (T, n)."""
-        n_rows, values = len(x), self._values(x).ravel()
-        leaf = np.empty((len(self.root), n_rows), dtype=np.int64)
-        n_trees = max(_BLOCK_CELLS // n_rows, 1)
-        for start in range(0, len(self.root), n_trees):
-            reached = np.repeat(self.root[start : start + n_trees], n_rows)
-            node, active = reached, np.arange(len(reached))
-            row = active % n_rows
-            while len(active):
-                for _ in range(_PASSES):
-                    # The second child follows the first, so the outcome of the comparison is added
-                    # to the number of the first; at a leaf, whose threshold is infinite, nothing is
-                    # added.
-                    value = values.take(self.feature.take(node) * n_rows + row)
-                    node = self.child.take(node) + ~(value <= self.threshold.take(node))
-                reached[active] = node
-                under_way = np.flatnonzero(self.split.take(node))
-                active, node, row = (part.take(under_way) for part in (active, node, row))
-            leaf[start : start + n_trees] = self.leaf.take(reached).reshape(-1, n_rows)
-        return leaf
-
-    def _values(self, x: Floats) -> Floats:
-        """Return the features of rows (n, F), one feature after the other: (1 + Q, n)."""
-        values, left, n_coded = x.T[self.column], self.left[:, None], self.n_coded
-        missing = np.isnan(values)
-        out = np.where(missing & (left >> MISSING == 1), -np.inf, values)
-        codes = np.where(missing[:n_coded], MISSING, values[:n_coded]).astype(np.int64)
-        out[:n_coded] = ~(left[:n_coded] >> codes) & 1
-        return np.concatenate([np.zeros((1, len(x))), out])
+    def add(self, x: Floats, scores: Floats) -> None:
+        """Add the answers of the trees for rows (n, F) to the scores (n, C), in place."""
+        words = np.tile(self._all, (len(x), 1))
+        kept = np.empty_like(words)
+        for column, thresholds, table in self._columns:
+            values = x[:, column]
+            missing = np.isnan(values)
+            if thresholds is None:
+                place = np.where(missing, MISSING, values).astype(np.int64)
+            else:
+                # NaN is sorted behind all numbers, and its bin is the next one.
+                place = thresholds.searchsorted(values) + missing
+            words &= table.take(place, axis=0, out=kept, mode="clip")
+        # A single bit is left, and its place is the number of lower ones.
+        leaf = self._first + np.bitwise_count(words - 1)
+        for answer, label, trees in self._outputs:
+            reached = leaf if len(trees) == leaf.shape[1] else leaf[:, trees]
+            scores[:, label] += answer.take(reached).sum(axis=1)
