@@ -78,6 +78,10 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         Tree models that may share the blend. They are ``"small_trees"``, ``"medium_trees"``,
         ``"large_trees"``, ``"forest"`` and ``"wide_forest"``. ``"auto"`` uses all of them (random
         forests only below 15,000 rows); ``None`` disables trees.
+    blend : {"small", "accurate"}, default="small"
+        "small" exports the fastest of the blends that are nearly as good as the best one, within a
+        quarter of a standard error of the likelihood and of the metric. "accurate" exports the best
+        one.
     cv : int, splitter, iterable of (train, test) or None, default=None
         Folds; by default planned from the counts of rows and of minority rows.
     pos_label : object, default=None
@@ -170,6 +174,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         network: Names = None,
         strategy: object = None,
         partners: Names = "auto",
+        blend: str = "small",
         cv: object = None,
         pos_label: object = None,
         allow_many_classes: bool = False,
@@ -196,6 +201,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         self.network = network
         self.strategy = strategy
         self.partners = partners
+        self.blend = blend
         self.cv = cv
         self.pos_label = pos_label
         self.allow_many_classes = allow_many_classes

@@ -43,6 +43,7 @@ __all__ = [
     "Footprint",
     "Limits",
     "check_limits",
+    "counted_seconds",
     "limits_beyond",
     "networks_within",
     "options_beyond",
@@ -148,20 +149,25 @@ class Deployment:
         networks = self.folds * shape.members * shape.rounds
         numbers = 4 * sum(prod(p.shape) for p in parameters) + 8 * (2 + self.n_classes)
         written = shape.rounds * (_ENTRY * (len(parameters) + 3) + len(msgspec.json.encode(spec)))
-        return Footprint(networks * numbers + written, networks * self._seconds(spec))
+        return Footprint(networks * numbers + written, networks * _network_seconds(spec))
 
     def fitted_footprint(self, fitted: FittedStrategy) -> Footprint:
         """Count the footprint of a fitted strategy, without encoders."""
-        networks = sum(len(pack.fold) * self._seconds(pack.spec) for pack in fitted.packs)
-        visits = sum(fold.visits for fold in fitted.trees)
-        seconds = networks + ROWS * visits / _NODES_PER_SECOND
         size = _bytes(strategy_arrays(fitted)) + len(msgspec.json.encode(fitted.part()))
-        return Footprint(size, seconds)
+        return Footprint(size, counted_seconds(fitted))
 
-    def _seconds(self, spec: NetworkSpec) -> float:
-        """Count the seconds that a network takes for a thousand rows."""
-        products = spec.products(spec.n_inputs) / _PRODUCTS_PER_SECOND
-        return ROWS * (products + spec.values / _VALUES_PER_SECOND)
+
+def counted_seconds(fitted: FittedStrategy) -> float:
+    """Count the seconds that a fitted strategy takes for a thousand rows, without encoders."""
+    networks = sum(len(pack.fold) * _network_seconds(pack.spec) for pack in fitted.packs)
+    visits = sum(fold.visits for fold in fitted.trees)
+    return networks + ROWS * visits / _NODES_PER_SECOND
+
+
+def _network_seconds(spec: NetworkSpec) -> float:
+    """Count the seconds that a network takes for a thousand rows."""
+    products = spec.products(spec.n_inputs) / _PRODUCTS_PER_SECOND
+    return ROWS * (products + spec.values / _VALUES_PER_SECOND)
 
 
 @dataclass(frozen=True)
