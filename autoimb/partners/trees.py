@@ -153,8 +153,8 @@ class FittedTrees(BriefRepr):
     bagged: bool = False
 
     @property
-    def visits(self) -> float:
-        """Number of nodes that a row visits, estimated as if all trees were balanced."""
+    def path_nodes(self) -> float:
+        """Number of nodes from the roots to the leaves of a row, as if all trees were balanced."""
         return float(np.log2(np.diff(self.nodes.ends, prepend=-1) + 1).sum())
 
     def predictor(self) -> Callable[[Floats, Ints], Floats]:
