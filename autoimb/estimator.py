@@ -80,6 +80,10 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         ``"deep_forest"``. ``"auto"`` uses all of them (``"forest"`` and ``"wide_forest"`` only
         below 15,000 rows); ``None`` disables trees. The leaves of deep trees may have a minimum
         number of training rows: ``"deep_forest(min_samples_leaf=5)"``.
+    blend : {"small", "accurate"}, default="small"
+        "small" exports the fastest of the blends that are nearly as good as the best one, within a
+        quarter of a standard error of the likelihood and of the metric. "accurate" exports the best
+        one.
     cv : int, splitter, iterable of (train, test) or None, default=None
         Folds; by default planned from the counts of rows and of minority rows.
     pos_label : object, default=None
@@ -172,6 +176,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         network: Names = None,
         strategy: object = None,
         partners: Names = "auto",
+        blend: str = "small",
         cv: object = None,
         pos_label: object = None,
         allow_many_classes: bool = False,
@@ -198,6 +203,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         self.network = network
         self.strategy = strategy
         self.partners = partners
+        self.blend = blend
         self.cv = cv
         self.pos_label = pos_label
         self.allow_many_classes = allow_many_classes

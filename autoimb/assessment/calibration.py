@@ -79,8 +79,9 @@ class Calibrator(Struct, frozen=True, forbid_unknown_fields=True):
 
     def apply(self, proba: Floats) -> Floats:
         """Calibrate probabilities of shape (..., C); float64, rows sum to 1."""
-        scaled: Floats = softmax(self.slope * log_proba(proba) + np.asarray(self.bias), axis=-1)
-        return scaled
+        logits = self.slope * log_proba(proba) + np.asarray(self.bias)
+        calibrated: Floats = np.exp(correct_prior(logits, 0.0))
+        return calibrated
 
 
 def finish(proba: Floats, calibrator: Calibrator, class_costs: tuple[float, ...] | None) -> Floats:

@@ -9,7 +9,7 @@ from datetime import time
 from decimal import Decimal
 from itertools import product
 from numbers import Complex, Real
-from typing import Literal, cast, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -89,6 +89,8 @@ def _read_numbers(series: pd.Series, name: str, form: str) -> Floats:
     if types.is_timedelta64_dtype(dtype):
         return np.asarray(series.dt.total_seconds(), dtype=np.float64)
     with np.errstate(over="ignore"):  # numbers beyond the range of floats become infinity
+        if isinstance(dtype, np.dtype) and dtype.kind in "biuf":
+            return np.array(series.to_numpy(), dtype=np.float64)
         if types.is_numeric_dtype(dtype) or types.is_bool_dtype(dtype):
             return series.to_numpy(dtype=np.float64, na_value=np.nan)
         codes, levels = factorize(series, name)
@@ -204,33 +206,37 @@ def date_numbers(
         If a value is not a date of the format, or contradicts `with_zone`. The error names its row
         and counts such values.
     """
-    dates = _read_dates(series, name, form, with_zone)
+    dates, codes = _read_dates(series, name, form, with_zone)
     for part in parts:
         if part == "days":
             # NumPy computes the days, since pandas would convert the year 9999 to nanoseconds.
             since = dates.to_numpy().astype("datetime64[us]") - np.datetime64(0, "us")
             values = since / np.timedelta64(1, "D")
         else:
-            values = getattr(dates.dt, "day_of_week" if part == "weekday" else part)
-        yield np.asarray(values, dtype=np.float64)
+            values = getattr(dates, "day_of_week" if part == "weekday" else part)
+        # The last entry is that of code -1, a missing value.
+        yield np.append(np.asarray(values, dtype=np.float64), np.nan)[codes]
 
 
-def _read_dates(series: pd.Series, name: str, form: str, with_zone: bool | None) -> pd.Series:
+def _read_dates(
+    series: pd.Series, name: str, form: str, with_zone: bool | None
+) -> tuple[pd.DatetimeIndex, NDArray[np.intp]]:
+    """Return dates, and the position of each row among them, -1 for missing."""
     codes, levels = _date_levels(series, name)
+    positions = np.arange(len(series))
     if isinstance(series.dtype, pd.PeriodDtype):
-        dates = series.dt.to_timestamp()
+        dates = pd.DatetimeIndex(series.dt.to_timestamp())
     elif types.is_datetime64_any_dtype(series.dtype):
-        dates = pd.to_datetime(series, utc=True).dt.tz_localize(None)
+        dates = pd.DatetimeIndex(pd.to_datetime(series, utc=True).dt.tz_localize(None))
     else:
-        parsed = parse_dates(levels, form)
+        dates, positions = parse_dates(levels, form), codes
         rule = f"Column {name!r} must hold dates of the format {form}"
-        _refuse(np.asarray(parsed.isna()), codes, levels, rule)
-        dates = pd.Series(parsed).reindex(codes)  # code -1 is not in the index and becomes NaT
+        _refuse(np.asarray(dates.isna()), codes, levels, rule)
     if with_zone is not None:
         kinds = ("with", "without") if with_zone else ("without", "with")
         rule = f"Column {name!r} must hold dates {kinds[0]} a time zone, as in training, not "
         _refuse(_have_zones(levels) != with_zone, codes, levels, f"{rule}{kinds[1]} one")
-    return cast(pd.Series, dates)
+    return dates, positions
 
 
 def _has_date_type(series: pd.Series) -> bool:
@@ -318,10 +324,12 @@ def levels_of(series: pd.Series, name: str) -> tuple[NDArray[np.int32], tuple[st
     """
     codes, levels = factorize(series, name)
     # Several levels may have the same text.
-    texts = np.array([text_of(level) for level in levels], dtype=object)
-    positions, vocabulary = pd.factorize(texts, sort=True)
+    texts = [text_of(level) for level in levels]
+    vocabulary = sorted(set(texts))
+    position = {text: place for place, text in enumerate(vocabulary)}
     # The last entry is that of code -1, a missing value.
-    return np.append(positions, -1).astype(np.int32)[codes], tuple(vocabulary)
+    positions = np.array([*(position[text] for text in texts), -1], dtype=np.int32)
+    return positions[codes], tuple(vocabulary)
 
 
 def text_of(level: object) -> str:

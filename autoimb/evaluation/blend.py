@@ -39,7 +39,7 @@ from autoimb.evaluation.outcome import Scored, ranked
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.randomness import Purpose, stream
 
-__all__ = ["Mixture", "blend"]
+__all__ = ["Mixture", "Results", "blend", "gain_over"]
 
 # Largest number of trials that are weighed for a blend.
 _MAX_CANDIDATES = 25
@@ -182,7 +182,7 @@ def _blended(
 ) -> Mixture | None:
     """Mix the candidates if that is better than a baseline, by default the best single network."""
     mixed, best_network = _cross_fitted(judge, results, weigh)
-    gain = _gain(judge, mixed.proba, best_network if baseline is None else baseline.proba)
+    gain = gain_over(judge, mixed.proba, best_network if baseline is None else baseline.proba)
     if gain <= _FLAT or not mixed.is_blend:
         return None
     if judge.metric.kind == "label":
@@ -223,7 +223,7 @@ def _cross_fitted(judge: Judge, results: Results, weigh: _Weighing) -> tuple[Mix
     return Mixture({numbers[k]: float(weights[k]) for k in order}, by_part, crossed), alone
 
 
-def _gain(judge: Judge, proba: Floats, baseline: Floats) -> float:
+def gain_over(judge: Judge, proba: Floats, baseline: Floats) -> float:
     """Return the mean gain over other cross-fitted probabilities (n, C), part by part."""
     both = _ScoredRows(judge, np.stack([proba, baseline]))
     parts = [both.take(use) for learn, use in judge.parts if learn.any()]

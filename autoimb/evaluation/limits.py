@@ -46,6 +46,7 @@ __all__ = [
     "Footprint",
     "Limits",
     "check_limits",
+    "counted_seconds",
     "deployable_trees",
     "limits_beyond",
     "networks_within",
@@ -59,9 +60,10 @@ _PRODUCTS_PER_SECOND = 40e9
 # Element-wise values of a network per second of prediction on one thread
 # (reports/design/deployment-limits.md).
 _VALUES_PER_SECOND = 200e6
-# Nodes of trees visited per second of prediction on one thread
-# (reports/design/deployment-limits.md).
-_NODES_PER_SECOND = 120e6
+# Nodes from the roots of trees to leaves per second of prediction on one thread, of trees that are
+# looked up in tables and of larger ones (reports/design/deployment-limits.md).
+_TABLE_NODES_PER_SECOND = 300e6
+_WALK_NODES_PER_SECOND = 60e6
 
 MEGABYTE = 1_000_000  # bytes
 ROWS = 1_000  # rows that prediction times refer to
@@ -151,19 +153,30 @@ class Deployment:
         networks = self.folds * shape.members * shape.rounds
         numbers = 4 * sum(prod(p.shape) for p in parameters) + 8 * (2 + self.n_classes)
         written = shape.rounds * (_ENTRY * (len(parameters) + 3) + len(msgspec.json.encode(spec)))
-        return Footprint(networks * numbers + written, networks * self._seconds(spec))
+        return Footprint(networks * numbers + written, networks * _network_seconds(spec))
 
     def fitted_footprint(self, fitted: FittedStrategy) -> Footprint:
         """Count the footprint of a fitted strategy, without encoders."""
-        networks = sum(len(pack.fold) * self._seconds(pack.spec) for pack in fitted.packs)
-        seconds = networks + sum(map(_tree_seconds, fitted.trees))
         size = _bytes(strategy_arrays(fitted)) + len(msgspec.json.encode(fitted.part()))
-        return Footprint(size, seconds)
+        return Footprint(size, counted_seconds(fitted))
 
-    def _seconds(self, spec: NetworkSpec) -> float:
-        """Count the seconds that a network takes for a thousand rows."""
-        products = spec.products(spec.n_inputs) / _PRODUCTS_PER_SECOND
-        return ROWS * (products + spec.values / _VALUES_PER_SECOND)
+
+def counted_seconds(fitted: FittedStrategy) -> float:
+    """Count the seconds that a fitted strategy takes for a thousand rows, without encoders."""
+    networks = sum(len(pack.fold) * _network_seconds(pack.spec) for pack in fitted.packs)
+    return networks + sum(map(_tree_seconds, fitted.trees))
+
+
+def _network_seconds(spec: NetworkSpec) -> float:
+    """Count the seconds that a network takes for a thousand rows."""
+    products = spec.products(spec.n_inputs) / _PRODUCTS_PER_SECOND
+    return ROWS * (products + spec.values / _VALUES_PER_SECOND)
+
+
+def _tree_seconds(trees: FittedTrees) -> float:
+    """Count the seconds that the trees of a fold take for a thousand rows."""
+    rate = _TABLE_NODES_PER_SECOND if trees.has_tables else _WALK_NODES_PER_SECOND
+    return ROWS * trees.path_nodes / rate
 
 
 @dataclass(frozen=True)
@@ -448,11 +461,6 @@ def _shapes(option: Option[Any]) -> list[Choice]:
 def _encoder_bytes(encoder: Encoder) -> int:
     """Count the bytes of an encoder in a file."""
     return _bytes(encoder.to_arrays()) + len(msgspec.json.encode(encoder.layout))
-
-
-def _tree_seconds(trees: FittedTrees) -> float:
-    """Count the seconds that the trees of a fold take for a thousand rows."""
-    return ROWS * trees.visits / _NODES_PER_SECOND
 
 
 def _bytes(arrays: Mapping[str, NDArray[Any]]) -> int:

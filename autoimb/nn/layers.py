@@ -104,6 +104,9 @@ class Layer:
             self.arrays = {short: value.numpy() for short, value in self.values.items()}
             self.gradients = {short: parameters.gradient(name).numpy() for name, short in names}
 
+    def freeze(self) -> None:
+        """Compute what `forward` derives from the parameters, which no longer change."""
+
 
 class RowLayer(Layer, ABC):
     """Layer that maps the rows of each member to other rows."""
@@ -184,6 +187,16 @@ class Dense(RowLayer):
         self.n_out, self.activation, self.k = n_out, activation, k
         self._needed = n_in if embedded is None else embedded
         self._gain = 1.0 / sqrt(n_in) if tangent and not first else 1.0
+        self._frozen: tuple[Tensor, Tensor] | None = None
+
+    def freeze(self) -> None:
+        """Scale the weights once."""
+        self._frozen = self._bias(), self._weight()
+
+    def _bias(self) -> Tensor:
+        """Return the biases side by side for all copies: (M, 1, k * O)."""
+        bias = self.values["bias"]
+        return bias if self.k == 1 else bias.repeat(1, 1, self.k)
 
     def _weight(self) -> Tensor:
         """Return the weights, scaled side by side for all copies: (M, I, k * O)."""
@@ -195,8 +208,8 @@ class Dense(RowLayer):
 
     def _affine(self, x: Tensor) -> Tensor:
         """Return the input of the activation: (M, B, I) -> (M, B * k, O)."""
-        bias = self.values["bias"].repeat(1, 1, self.k)
-        z = torch.baddbmm(bias, x, self._weight(), alpha=self._gain)
+        bias, weight = self._frozen or (self._bias(), self._weight())
+        z = torch.baddbmm(bias, x, weight, alpha=self._gain)
         return z.view(len(z), -1, self.n_out)
 
     def forward(self, x: Tensor, pool: MaskPool | None) -> Tensor:
@@ -326,6 +339,11 @@ class Block(RowLayer):
         """Bind the layers of the block."""
         for layer in self._layers:
             layer.bind(parameters, space)
+
+    def freeze(self) -> None:
+        """Freeze the layers of the block."""
+        for layer in self._layers:
+            layer.freeze()
 
     def forward(self, x: Tensor, pool: MaskPool | None) -> Tensor:
         """Map ``(M, N, width) -> (M, N, width)``."""

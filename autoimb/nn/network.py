@@ -113,7 +113,7 @@ class Network:
         if self.spec.body != "scaled":
             return
         streams = [key.stream(Purpose.FIRST_BIASES) for key in keys]
-        x = self._inputs(x, codes, chosen)
+        x = self._inputs(*self._rows(x, codes, chosen))
         for layer in self._hidden:
             assert isinstance(layer, Dense)
             x = layer.init_from_rows(x, streams)
@@ -142,21 +142,30 @@ class Network:
         if self._space is not None:
             return torch.from_numpy(self._compute(self._space, x, codes, chosen, pool))
         with torch.set_grad_enabled(pool is not None and bool(self._trained)):
-            h = self._inputs(x, codes, chosen)
-            for layer in self._hidden:
-                h = layer.forward(h, pool)
-            self._logits = self._heads.forward(h)
+            self._logits = self._defined(*self._rows(x, codes, chosen), pool)
         return self._logits.detach()
 
-    def _inputs(self, x: Tensor, codes: Tensor | None, chosen: Tensor) -> Tensor:
-        """Return embedded columns followed by the dense ones: (M, B, embedded + n_inputs)."""
+    def _rows(
+        self, x: Tensor, codes: Tensor | None, chosen: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return the rows of each member: (M, B, n_inputs), and their codes (M, B, Q)."""
         dense = x[chosen].view(self.members, -1, x.shape[1])
+        return dense, None if codes is None else codes[chosen].view(*dense.shape[:2], -1)
+
+    def _defined(self, dense: Tensor, levels: Tensor | None, pool: MaskPool | None) -> Tensor:
+        """Return the logits (M, k, C, B) of rows (M, B, n_inputs) by torch's operations."""
+        h = self._inputs(dense, levels)
+        for layer in self._hidden:
+            h = layer.forward(h, pool)
+        return self._heads.forward(h)
+
+    def _inputs(self, dense: Tensor, levels: Tensor | None) -> Tensor:
+        """Return embedded columns followed by the dense ones: (M, B, embedded + n_inputs)."""
         parts = [dense]
         if self._periodic is not None:
             parts.insert(0, self._periodic.vectors(dense[:, :, : self.spec.periodic]))
         if self._embedding is not None:
-            assert codes is not None
-            levels = codes[chosen].view(*dense.shape[:2], -1)
+            assert levels is not None
             parts.insert(0, self._embedding.vectors(levels))
         return dense if len(parts) == 1 else torch.cat(parts, 2)
 
@@ -204,14 +213,23 @@ class Network:
             self._periodic.backward(back)
 
     @torch.no_grad()
-    def predict(self, x: Tensor, codes: Tensor | None, *, chunk: int | None = None) -> Tensor:
+    def predict(
+        self,
+        x: Tensor,
+        codes: Tensor | None,
+        *,
+        source: Tensor | None = None,
+        chunk: int | None = None,
+    ) -> Tensor:
         """Return logits without dropout, a chunk of rows at a time.
 
         Parameters
         ----------
         x : Tensor of shape (F, n, n_inputs)
-            M is a multiple of F: consecutive members share rows.
         codes : Tensor of shape (F, n, Q), or None
+        source : int64 Tensor of shape (M,), optional
+            Which of the F tables each member reads; by default, M is a multiple of F, and
+            consecutive members share a table.
         chunk : int, optional
             Number of rows at a time; by default, activations stay in the cache.
 
@@ -220,21 +238,28 @@ class Network:
         Tensor of shape (M, n, k, C)
         """
         (folds, n, _), spec = x.shape, self.spec
+        tables = torch.arange(folds, device=self.device)
+        if source is None:
+            source = tables.repeat_interleave(self.members // folds)
         if chunk is None:
             # Rows per chunk are a multiple of 64, between 64 and 4096.
             wide = self.members * max(spec.k * spec.widest, spec.periodic * FREQUENCIES)
             chunk = min(max(CACHED // wide // 64 * 64, 64), 4096)
         shape = (self.members, n, spec.k, spec.n_classes)
         out = torch.empty(shape, dtype=self.dtype, device=self.device)
-        x, codes = x.flatten(0, 1), None if codes is None else codes.flatten(0, 1)
-        # The first row of each member's fold, (M, 1).
-        starts = n * torch.arange(folds, device=self.device)[:, None]
-        starts = starts.repeat_interleave(self.members // folds, 0)
+        # Members that read a table each need no copy of its rows.
+        read = slice(None) if source.equal(tables) else source
         for start in range(0, n, chunk):
-            rows = torch.arange(start, min(start + chunk, n), device=self.device)
-            logits = self.forward(x, codes, (starts + rows).view(-1))
+            rows = slice(start, min(start + chunk, n))
+            if self._space is None:
+                levels = None if codes is None else codes[read, rows]
+                logits = self._defined(x[read, rows], levels, None)
+            else:
+                places = n * source[:, None] + torch.arange(n)[rows]
+                flat = None if codes is None else codes.flatten(0, 1)
+                logits = self.forward(x.flatten(0, 1), flat, places.view(-1))
             # (M, k, C, B) -> (M, B, k, C)
-            out[:, start : start + chunk] = logits.permute(0, 3, 1, 2)
+            out[:, rows] = logits.permute(0, 3, 1, 2)
         return out
 
     def state(self) -> dict[str, np.ndarray]:
@@ -245,6 +270,11 @@ class Network:
         """Set the parameters from the arrays that `state` returned, see `check`."""
         self.check(state)
         self.parameters.from_arrays(state)
+
+    def freeze(self) -> None:
+        """Prepare the network for predictions only: its parameters no longer change."""
+        for layer in self._hidden:
+            layer.freeze()
 
     def check(self, state: Mapping[str, np.ndarray]) -> None:
         """Check that arrays are the parameters of such a network.

@@ -170,7 +170,8 @@ class Parameters:
     def from_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Set the values from the arrays that `to_arrays` returned."""
         for p in self.declared:
-            self.value(p.name).copy_(torch.from_numpy(np.ascontiguousarray(arrays[p.name])))
+            # Arrays of a file are read-only, so that a tensor can't share their memory.
+            self.value(p.name).copy_(torch.tensor(arrays[p.name]))
 
 
 def _drawn(p: Parameter, used: int | None, random: np.random.Generator) -> NDArray[np.float64]:

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -116,6 +118,14 @@ class Reader(BriefRepr):
         return reader, reader._joined(
             codes, part.numbers, lambda j, column: cross_fitted(column, sizes[j], target, n_classes)
         )
+
+    @cached_property
+    def digest(self) -> bytes:
+        """Digest of all that `read` depends on."""
+        digest = sha256(str(self.numbers).encode())
+        for name, array in self.to_arrays().items():
+            digest.update(f"{name} {array.shape}".encode() + array.tobytes())
+        return digest.digest()
 
     @property
     def code_sizes(self) -> list[int]:

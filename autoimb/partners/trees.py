@@ -1,13 +1,15 @@
-"""Trees of one fold as arrays over their nodes, and the walk that predicts rows.
+"""Trees of one fold as arrays over their nodes, and the leaves that rows reach in them.
 
-A block of rows walks down many trees at once, one level per pass of NumPy over arrays, so the
-number of leaves and the depth of a tree are not limited.
+Small trees are looked up in tables, see `_Tables`, in a fraction of the time that rows take to walk
+down trees. Trees of more leaves than a word has bits are walked, see `_Walk`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +17,6 @@ from numpy.typing import NDArray
 
 from autoimb.arrays import MAX_LOGIT, Array, Arrays, check_arrays
 from autoimb.assessment.calibration import correct_prior
-from autoimb.data.schema import Columns
 from autoimb.errors import ArtifactError
 from autoimb.partners.reader import READER_ARRAYS, Reader
 from autoimb.text import BriefRepr
@@ -24,10 +25,13 @@ __all__ = ["MISSING", "FittedTrees", "Nodes", "Splits"]
 
 MISSING = 7  # bit of `Nodes.left` for missing values; the lower ones are for codes of categories
 
-# Measured on boosted trees of 16 leaves and on forests of 64 and of 1,700 leaves a tree: fewer
-# rows or cells cost calls, more of them leave the processor's cache.
-_BLOCK_ROWS = 1024  # rows
-_BLOCK_CELLS = 2**15  # rows times trees
+_MAX_LEAVES = 64  # of a tree in tables: the bits of the longest word of NumPy
+_BLOCK_BYTES = 2**17  # words of the rows that are looked up together, which fit into the cache
+_TABLE_WORDS = 2**21  # approximate size of the tables of the trees that are looked up together
+# Measured on forests of 64 and of 1,700 leaves a tree: fewer rows or cells cost calls, more of them
+# leave the processor's cache.
+_WALK_ROWS = 1024  # rows that walk together
+_WALK_CELLS = 2**15  # rows times trees
 _PASSES = 4  # levels between two removals of the rows that are at a leaf
 
 _MIN_PROBA = 1e-12  # keeps the logarithm finite
@@ -125,6 +129,36 @@ class Nodes(NamedTuple):
         peaks = np.maximum.accumulate(np.cumsum(steps, dtype=np.int32))
         return np.searchsorted(peaks, np.arange(peaks.max(initial=0), dtype=np.int32) + 1)
 
+    @property
+    def sizes(self) -> Ints:
+        """Number of leaves of each tree, (T,)."""
+        return (np.diff(self.ends, prepend=-1) + 1) // 2
+
+    def take(self, first: int, stop: int) -> Nodes:
+        """Return the trees from number `first` to before number `stop`."""
+        leaves = np.concatenate([[0], np.cumsum(self.sizes)])
+        leaf = slice(leaves[first], leaves[stop])
+        # A tree has one split fewer than leaves.
+        split = slice(leaf.start - first, leaf.stop - stop)
+        node = slice(leaf.start + split.start, leaf.stop + split.stop)
+        return Nodes(
+            column=self.column[node],
+            threshold=self.threshold[split],
+            left=self.left[split],
+            answer=self.answer[leaf],
+            output=self.output[first:stop],
+        )
+
+    def blocks(self) -> list[Nodes]:
+        """Divide the trees into blocks, so that the tables of all blocks remain small.
+
+        The table of a block has a word for each of its trees and of their splits.
+        """
+        n_trees = len(self.output)
+        n_blocks = math.ceil(math.sqrt(n_trees * len(self.threshold) / _TABLE_WORDS))
+        edges = np.linspace(0, n_trees, max(n_blocks, 1) + 1).astype(np.int64)
+        return [self.take(first, stop) for first, stop in pairwise(edges.tolist())]
+
 
 _NO_NODES = Nodes(
     column=np.empty(0, dtype=np.int16),
@@ -163,34 +197,33 @@ class FittedTrees(BriefRepr):
         """Number of trees."""
         return len(self.nodes.output)
 
-    def first(self, n_trees: int) -> FittedTrees:
-        """Return the first trees."""
-        n_nodes = int(np.append(-1, self.nodes.ends)[n_trees]) + 1
-        n_splits = int((self.nodes.column[:n_nodes] >= 0).sum())
-        column, threshold, left, answer, output = self.nodes
-        splits, leaves = slice(n_splits), slice(n_nodes - n_splits)
-        nodes = Nodes(
-            column[:n_nodes], threshold[splits], left[splits], answer[leaves], output[:n_trees]
-        )
-        return replace(self, nodes=nodes)
+    @property
+    def has_tables(self) -> bool:
+        """Whether all trees are small enough for tables."""
+        return bool(self.nodes.sizes.max(initial=0) <= _MAX_LEAVES)
 
     @property
-    def visits(self) -> float:
-        """Number of nodes that a row visits, estimated as if all trees were balanced."""
+    def path_nodes(self) -> float:
+        """Number of nodes from the roots to the leaves of a row, as if all trees were balanced."""
         return float(np.log2(np.diff(self.nodes.ends, prepend=-1) + 1).sum())
 
-    def predictor(self) -> Callable[[Columns], Floats]:
-        """Prepare the trees for many chunks of rows; the callable returns probabilities (n, C)."""
-        scores, reader = self.scorer(), self.reader
+    def first(self, n_trees: int) -> FittedTrees:
+        """Return the first trees."""
+        return replace(self, nodes=self.nodes.take(0, n_trees))
 
-        def predict(columns: Columns) -> Floats:
-            x, copied = reader.read(columns)
-            return reader.average(self.posterior(scores(x)), copied)
+    def predictor(self) -> Callable[[Floats, Ints], Floats]:
+        """Prepare the trees for many chunks of rows.
 
-        return predict
+        Returns
+        -------
+        callable
+            From rows and copies, as `Reader.read` returns them, to probabilities (n, C).
+        """
+        scores = self.scorer()
+        return lambda x, copied: self.reader.average(self.posterior(scores(x)), copied)
 
     def scorer(self) -> Callable[[Floats], Floats]:
-        """Prepare a walk for many tables.
+        """Prepare the trees for many rows.
 
         Returns
         -------
@@ -198,28 +231,36 @@ class FittedTrees(BriefRepr):
             From rows as a `Reader` gives them, (n, F), to the scores of the classes, (n, C). The
             scores of a row do not depend on the rows beside it.
         """
-        walk = _Walk(self.nodes, self.reader.codes)
-        answers = np.array(self.nodes.answer.T, dtype=np.float64, order="C")
-        if self.bagged:
-            answers /= self.n_trees
-        outputs = [
-            (answer, label, np.flatnonzero(labels == label))
-            for answer, labels in zip(answers, self.nodes.output.T)
-            for label in np.unique(labels)
-        ]
+        finder = _Tables if self.has_tables else _Walk
+        blocks = self.nodes.blocks() if self.has_tables else [self.nodes]
+        found = [(finder(nodes, self.reader.codes), self._answers(nodes)) for nodes in blocks]
+        number = self.nodes.threshold.dtype
 
         def score(x: Floats) -> Floats:
+            with np.errstate(over="ignore"):  # a number beyond float32 is above all thresholds
+                x = x.astype(number, copy=False)
             scores = np.tile(self.baseline, (len(x), 1))
-            for start in range(0, len(x), _BLOCK_ROWS):
-                rows = slice(start, start + _BLOCK_ROWS)
-                leaf = walk(x[rows])
-                for answer, label, trees in outputs:
-                    terms = np.vstack([scores[rows, label], answer.take(leaf[trees])])
-                    # A running sum adds one tree after the other, however many rows there are.
-                    scores[rows, label] = np.cumsum(terms, axis=0)[-1]
+            for leaves, answers in found:
+                for start in range(0, len(x), leaves.n_rows):
+                    rows = slice(start, start + leaves.n_rows)
+                    leaf = leaves(x[rows])
+                    for answer, label, trees in answers:
+                        scores[rows, label] += answer.take(leaf[:, trees]).sum(axis=1)
             return scores
 
         return score
+
+    def _answers(self, nodes: Nodes) -> list[tuple[Floats, int, Any]]:
+        """Return answers of leaves, the class whose score they are added to, and their trees."""
+        answers = np.array(nodes.answer.T, dtype=np.float64, order="C")
+        if self.bagged:
+            answers /= self.n_trees
+        return [
+            (answer, label, slice(None) if trees.all() else np.flatnonzero(trees))
+            for answer, labels in zip(answers, nodes.output.T)
+            for label in np.unique(labels).tolist()
+            for trees in [labels == label]
+        ]
 
     def posterior(self, scores: Floats) -> Floats:
         """Return probabilities under the real prior, (n, C), from scores (n, C)."""
@@ -282,41 +323,128 @@ class FittedTrees(BriefRepr):
         return cls(reader, nodes, baseline, log_prior, bagged)
 
 
+class _Tables:
+    """Tables from the values of columns to the leaves of small trees that they leave.
+
+    A set of leaves of a tree is a word with a bit for each leaf, as in QuickScorer (Lucchese et
+    al., "QuickScorer: a fast algorithm to rank documents with additive ensembles of regression
+    trees", 2015). The thresholds of all splits of a column divide its values into bins, and for
+    each bin and tree a table has the leaves that these splits leave. A row is at the leaf that all
+    columns leave.
+
+    Parameters
+    ----------
+    nodes : Nodes
+    n_codes : int
+        Number of columns of codes, which come first.
+
+    Attributes
+    ----------
+    n_rows : int
+        Number of rows whose words fit into the cache.
+    """
+
+    def __init__(self, nodes: Nodes, n_codes: int) -> None:
+        sizes, split = nodes.sizes, np.flatnonzero(nodes.column >= 0)
+        trees = np.arange(len(sizes))
+        self._first = np.cumsum(sizes) - sizes  # leaf of each tree
+        root = 2 * self._first - trees
+        tree = np.repeat(trees, sizes - 1)  # of each split
+        rank = np.arange(len(split)) - (self._first - trees)[tree]  # of each split in its tree
+        child = root[tree] + 2 * rank + 1  # the left one of each split
+        # The leaves below each node as bits: a leaf itself, or those below both children. Children
+        # follow their split, so the last splits of all trees come first.
+        word = np.min_scalar_type(2 ** int(sizes.max(initial=1)) - 1)
+        below = np.zeros(len(nodes.column), dtype=word)
+        bit = np.arange(len(nodes.answer)) - np.repeat(self._first, sizes)
+        below[nodes.column < 0] = np.ones(1, dtype=word) << bit.astype(word)
+        for number in range(rank.max(initial=-1), -1, -1):
+            at = np.flatnonzero(rank == number)
+            below[split[at]] = below[child[at]] | below[child[at] + 1]
+        self._all = below[root]
+        self._columns = []
+        for column in np.unique(nodes.column[split]).tolist():
+            at = np.flatnonzero(nodes.column[split] == column)
+            left = nodes.left[at, None] >> np.arange(MISSING + 1) & 1 == 1  # (S, 8)
+            thresholds = None
+            if column >= n_codes:
+                # A bin ends at a threshold; missing values have one behind that of the largest.
+                thresholds, place = np.unique(nodes.threshold[at], return_inverse=True)
+                lower = np.arange(len(thresholds) + 1) <= place[:, None]
+                left = np.concatenate([lower, left[:, MISSING:]], axis=1)
+            # A split leaves all leaves but those below the child to which the row does not go.
+            kept = np.where(left, ~below[child[at] + 1, None], ~below[child[at], None])  # (S, B)
+            table = np.full((len(trees), kept.shape[1]), ~word.type(0))
+            present, start = np.unique(tree[at], return_index=True)
+            table[present] = np.bitwise_and.reduceat(kept, start, axis=0)
+            self._columns.append((column, thresholds, np.ascontiguousarray(table.T)))
+        self.n_rows = max(_BLOCK_BYTES // max(self._all.nbytes, 1), 1)
+
+    def __call__(self, x: Floats) -> Ints:
+        """Return the leaf, counted through all trees, of rows (n, F) in each tree: (n, T)."""
+        words = np.tile(self._all, (len(x), 1))
+        kept = np.empty_like(words)
+        for column, thresholds, table in self._columns:
+            values = x[:, column]
+            missing = np.isnan(values)
+            if thresholds is None:
+                place = np.where(missing, MISSING, values).astype(np.int64)
+            else:
+                # NaN is sorted behind all numbers, and its bin is the next one.
+                place = thresholds.searchsorted(values) + missing
+            words &= table.take(place, axis=0, out=kept, mode="clip")
+        # A single bit is left, and its place is the number of lower ones.
+        return np.asarray(self._first + np.bitwise_count(words - 1))
+
+
 class _Walk:
-    """Walk of rows to their leaves in each tree.
+    """Walk of rows to their leaves in trees of any size, one level a pass of NumPy.
 
     Splits of a column may differ in `Nodes.left`. Each pair of a column and such bits is a feature,
     so that every split compares one number with its threshold: a missing value becomes minus
     infinity if it goes left and stays NaN, which is not smaller than anything, if not; a code
     becomes 0 if it goes left and 1 if not. Feature 0 is zero. Leaves compare it with infinity and
     so lead to themselves.
+
+    Parameters
+    ----------
+    nodes : Nodes
+    n_codes : int
+        Number of columns of codes, which come first.
+
+    Attributes
+    ----------
+    n_rows : int
+        Number of rows that walk together.
     """
+
+    n_rows = _WALK_ROWS
 
     def __init__(self, nodes: Nodes, n_codes: int) -> None:
         split, ends = nodes.column >= 0, nodes.ends
         column, left = nodes.column[split].astype(np.int64), nodes.left
         features, place = np.unique(column * 256 + left, return_inverse=True)
-        self.column, self.left = np.divmod(features, 256)  # codes come first, as columns do
-        self.n_coded = int((self.column < n_codes).sum())
-        self.root = np.concatenate([[0], ends + 1])[:-1]
-        self.split = split
-        self.feature = np.zeros(len(split), dtype=np.int64)
-        self.feature[split] = place + 1
-        self.threshold = np.full(len(split), np.inf, dtype=nodes.threshold.dtype)
-        self.threshold[split] = nodes.threshold
+        self._column, self._left = np.divmod(features, 256)  # codes come first, as columns do
+        self._n_coded = int((self._column < n_codes).sum())
+        self._root = np.concatenate([[0], ends + 1])[:-1]
+        self._split = split
+        self._feature = np.zeros(len(split), dtype=np.int64)
+        self._feature[split] = place + 1
+        self._threshold = np.full(len(split), np.inf, dtype=nodes.threshold.dtype)
+        self._threshold[split] = nodes.threshold
         # All children are allotted in pairs, one tree after the other, behind the tree's root.
         tree = np.repeat(np.arange(len(ends)), np.diff(ends, prepend=-1))
         preceding: Ints = np.cumsum(split) - split  # number of splits before each node
-        self.child = np.where(split, 2 * preceding + tree + 1, np.arange(len(split)))
-        self.leaf = np.arange(len(split)) - preceding
+        self._child = np.where(split, 2 * preceding + tree + 1, np.arange(len(split)))
+        self._leaf = np.arange(len(split)) - preceding
 
     def __call__(self, x: Floats) -> Ints:
-        """Return the leaf, counted through all trees, of rows (n, F) in each tree: (T, n)."""
+        """Return the leaf, counted through all trees, of rows (n, F) in each tree: (n, T)."""
         n_rows, values = len(x), self._values(x).ravel()
-        leaf = np.empty((len(self.root), n_rows), dtype=np.int64)
-        n_trees = max(_BLOCK_CELLS // n_rows, 1)
-        for start in range(0, len(self.root), n_trees):
-            reached = np.repeat(self.root[start : start + n_trees], n_rows)
+        leaf = np.empty((len(self._root), n_rows), dtype=np.int64)
+        n_trees = max(_WALK_CELLS // n_rows, 1)
+        for start in range(0, len(self._root), n_trees):
+            reached = np.repeat(self._root[start : start + n_trees], n_rows)
             node, active = reached, np.arange(len(reached))
             row = active % n_rows
             while len(active):
@@ -324,19 +452,17 @@ class _Walk:
                     # The second child follows the first, so the outcome of the comparison is added
                     # to the number of the first; at a leaf, whose threshold is infinite, nothing is
                     # added.
-                    value = values.take(self.feature.take(node) * n_rows + row)
-                    node = self.child.take(node) + ~(value <= self.threshold.take(node))
+                    value = values.take(self._feature.take(node) * n_rows + row)
+                    node = self._child.take(node) + ~(value <= self._threshold.take(node))
                 reached[active] = node
-                under_way = np.flatnonzero(self.split.take(node))
+                under_way = np.flatnonzero(self._split.take(node))
                 active, node, row = (part.take(under_way) for part in (active, node, row))
-            leaf[start : start + n_trees] = self.leaf.take(reached).reshape(-1, n_rows)
-        return leaf
+            leaf[start : start + n_trees] = self._leaf.take(reached).reshape(-1, n_rows)
+        return leaf.T
 
     def _values(self, x: Floats) -> Floats:
         """Return the features of rows (n, F), one feature after the other: (1 + Q, n)."""
-        with np.errstate(over="ignore"):  # a number beyond float32 is larger than all thresholds
-            x = x.astype(self.threshold.dtype, copy=False)
-        values, left, n_coded = x.T[self.column], self.left[:, None], self.n_coded
+        values, left, n_coded = x.T[self._column], self._left[:, None], self._n_coded
         missing = np.isnan(values)
         out = np.where(missing & (left >> MISSING == 1), -np.inf, values)
         codes = np.where(missing[:n_coded], MISSING, values[:n_coded]).astype(np.int64)

@@ -169,6 +169,7 @@ def _encodes(encoder: Encoder, n_numbers: int, n_categories: int) -> bool:
         and bool((np.diff(encoder.edges, prepend=-np.inf) > 0)[inside].all())
         and np.array_equal(indicators, np.arange(len(indicators)))
         and bool(np.isin(encoder.statistics.value_column, layout.integers).all())
+        and bool((np.diff(encoder.statistics.value_column) >= 0).all())
     )
 
 

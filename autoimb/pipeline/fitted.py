@@ -34,6 +34,7 @@ from autoimb.data.table import check_lengths, row_weights
 from autoimb.data.target import match_labels
 from autoimb.errors import ArtifactError, InputError, OptionError
 from autoimb.nn.spec import NetworkSpec
+from autoimb.partners.reader import Reader
 from autoimb.partners.trees import FittedTrees
 from autoimb.pipeline.manifest import (
     FORMAT,
@@ -50,7 +51,6 @@ from autoimb.text import BriefRepr
 if TYPE_CHECKING:
     from sklearn.utils import Tags
 
-    from autoimb.nn.network import Network
 
 __all__ = [
     "FittedMemberPack",
@@ -60,13 +60,14 @@ __all__ = [
     "member_posterior",
 ]
 
-CHUNK_ROWS = 2048  # rows encoded at a time, which bounds the memory for long tables
-_PAD_ROWS = 16  # see `FittedMemberPack._logits`
+# Rows encoded at a time, and logits of a pack's networks, which bound the memory for long tables.
+CHUNK_ROWS = 2048
+_CHUNK_LOGITS = 2**22
+_PAD_ROWS = 16  # see `inputs_of`
 
 Floats = NDArray[np.float64]
 TableLike = pd.DataFrame | NDArray[Any] | pd.Series | Mapping[str, Any] | list[Mapping[str, Any]]
-Inputs = tuple[NDArray[np.float32], NDArray[np.int64]]  # dense columns (n, D), codes (n, Q)
-Dense = Callable[[int, bool], Inputs]  # from (fold, ple)
+Inputs = tuple[NDArray[np.float32], NDArray[np.int64]]  # dense columns and codes of embeddings
 
 
 def member_posterior(logits: NDArray[Any], *, log_prior: Floats, gamma: float) -> Floats:
@@ -116,6 +117,13 @@ def fold_average(
     -------
     float64 ndarray of shape (n, C)
     """
+    return fold_averaging(folds, weights)(posteriors)
+
+
+def fold_averaging(
+    folds: Sequence[ArrayLike], weights: Sequence[ArrayLike]
+) -> Callable[[Sequence[Floats]], Floats]:
+    """Prepare `fold_average` for many chunks of rows."""
     fold = np.concatenate([np.asarray(part) for part in folds])
     weight = np.concatenate([np.asarray(part, dtype=np.float64) for part in weights])
     # Weights sum to 1 within each fold, and folds count equally.
@@ -124,9 +132,13 @@ def fold_average(
     for number in present:
         in_fold = fold == number
         share[in_fold] = weight[in_fold] / (weight[in_fold].sum() * len(present))
-    ends = np.cumsum([len(part) for part in posteriors])
-    parts = zip(posteriors, np.split(share, ends[:-1]))
-    return np.asarray(sum(np.tensordot(shares, part, axes=1) for part, shares in parts))
+    shares = np.split(share, np.cumsum([len(np.asarray(part)) for part in folds])[:-1])
+
+    def average(posteriors: Sequence[Floats]) -> Floats:
+        parts = zip(shares, posteriors)
+        return np.asarray(sum(np.tensordot(weights, part, axes=1) for weights, part in parts))
+
+    return average
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -167,74 +179,91 @@ class FittedMemberPack(BriefRepr):
             state={name: values[selected] for name, values in self.state.items()},
         )
 
-    def predictor(self) -> Callable[[Dense], Floats]:
-        """Build the networks of each fold, for one thread and many chunks of rows.
+    def predictor(self) -> Callable[[Inputs], Floats]:
+        """Build the networks, for one thread and many chunks of rows.
 
         Returns
         -------
         callable
-            Maps rows, encoded for each fold, to posteriors ``(M, n, C)``.
+            Maps the inputs of the pack's folds, as `inputs_of` returns them, to posteriors
+            ``(M, n, C)``.
         """
-        from autoimb.nn.network import build  # imports torch, which `inspect` does not need
+        import torch  # which `inspect` does not need
 
-        networks: list[tuple[NDArray[np.intp], Network]] = []
-        for fold in np.unique(self.fold):
-            members = np.flatnonzero(self.fold == fold)
-            network = build(self.spec, len(members))
-            network.load({name: values[members] for name, values in self.state.items()})
-            networks.append((members, network))
+        from autoimb.nn.network import build
 
-        def posterior(dense: Dense) -> Floats:
-            parts = []
-            for members, network in networks:
-                logits = self._logits(network, *dense(int(self.fold[members[0]]), self.spec.ple))
-                prior = self.log_prior[members]
-                parts.append(member_posterior(logits, log_prior=prior, gamma=self.focal_gamma))
-            order = np.concatenate([members for members, _ in networks])
-            return np.concatenate(parts)[np.argsort(order)]
+        network = build(self.spec, len(self.fold))
+        network.load(self.state)
+        network.freeze()
+        source = torch.from_numpy(np.unique(self.fold, return_inverse=True)[1])
+
+        def posterior(inputs: Inputs) -> Floats:
+            x, codes = map(torch.from_numpy, inputs)
+            levels = codes if self.spec.cardinalities else None
+            logits = network.predict(x, levels, source=source).numpy()
+            return member_posterior(logits, log_prior=self.log_prior, gamma=self.focal_gamma)
 
         return posterior
 
-    def _logits(
-        self, network: Network, x: NDArray[np.float32], codes: NDArray[np.int64]
-    ) -> NDArray[Any]:
-        """Return logits ``(m, n, k, C)``; those of a row don't depend on the other rows.
 
-        The rows are padded because matrix products of few rows use other kernels, with other
-        rounding. The columns are padded as in training, to the widest fold.
-        """
-        import torch
+def inputs_of(parts: Sequence[Inputs], n_inputs: int) -> Inputs:
+    """Join the rows as several encoders write them to the inputs of networks.
 
-        n, rows = len(x), -(-len(x) // _PAD_ROWS) * _PAD_ROWS
-        # The leading axis is that of members, which share the rows of the fold.
-        wide = torch.from_numpy(x)[None]
-        if x.shape != (rows, self.spec.n_inputs):
-            wide = torch.zeros(1, rows, self.spec.n_inputs)
-            wide[0, :n, : x.shape[1]] = torch.from_numpy(x)
-        levels = None
-        if self.spec.cardinalities:
-            levels = torch.zeros(1, rows, len(self.spec.cardinalities), dtype=torch.int64)
-            levels[0, :n] = torch.from_numpy(codes)
-        return network.predict(wide, levels)[:, :n].numpy()
+    The rows are padded because matrix products of few rows use other kernels, with other rounding:
+    the logits of a row do not depend on the other rows. The columns are padded as in training, to
+    the widest fold.
+
+    Parameters
+    ----------
+    parts : sequence of F pairs of ndarrays
+        Dense columns (n, D) and codes (n, Q) of each fold.
+    n_inputs : int
+        Number of dense columns of the networks.
+
+    Returns
+    -------
+    pair of ndarrays
+        Float32 of shape (F, n', n_inputs), where n' is n or up to 15 more, and int64 (F, n', Q).
+    """
+    n, n_levels = parts[0][1].shape
+    rows = -(-n // _PAD_ROWS) * _PAD_ROWS
+    x = np.zeros((len(parts), rows, n_inputs), dtype=np.float32)
+    codes = np.zeros((len(parts), rows, n_levels), dtype=np.int64)
+    for fold, (dense, levels) in enumerate(parts):
+        x[fold, :n, : dense.shape[1]] = dense
+        codes[fold, :n] = levels
+    return x, codes
 
 
 class _Rows:
-    """Rows as the models of the folds read them: typed columns, and their encodings."""
+    """Rows as the models of the folds read them; each way of reading is computed once."""
 
     def __init__(self, columns: Columns, encoders: Sequence[Encoder]) -> None:
         self.columns = columns
         self._encoders = encoders
         self._encoded: dict[int, Encoded] = {}
-        self._dense: dict[tuple[int, bool], Inputs] = {}
+        self._inputs: dict[tuple[bytes, bool, int], Inputs] = {}
+        self._read: dict[bytes, tuple[Floats, NDArray[np.int64]]] = {}
 
-    def dense(self, fold: int, ple: bool) -> Inputs:
-        """Encode the rows for a fold, each fold and way once."""
-        if (fold, ple) not in self._dense:
-            encoder = self._encoders[fold]
-            if fold not in self._encoded:
-                self._encoded[fold] = encoder.transform(self.columns)
-            self._dense[fold, ple] = encoder.dense(self._encoded[fold], ple=ple)
-        return self._dense[fold, ple]
+    def inputs(self, fold: NDArray[np.int64], spec: NetworkSpec) -> Inputs:
+        """Encode the rows for networks of some folds; see `inputs_of`."""
+        folds = np.unique(fold)
+        key = folds.tobytes(), spec.ple, spec.n_inputs
+        if key not in self._inputs:
+            parts = [self._dense(number, ple=spec.ple) for number in folds.tolist()]
+            self._inputs[key] = inputs_of(parts, spec.n_inputs)
+        return self._inputs[key]
+
+    def _dense(self, fold: int, *, ple: bool) -> Inputs:
+        if fold not in self._encoded:
+            self._encoded[fold] = self._encoders[fold].transform(self.columns)
+        return self._encoders[fold].dense(self._encoded[fold], ple=ple)
+
+    def read(self, reader: Reader) -> tuple[Floats, NDArray[np.int64]]:
+        """Read the rows for trees; the trees of a fold have equal readers."""
+        if reader.digest not in self._read:
+            self._read[reader.digest] = reader.read(self.columns)
+        return self._read[reader.digest]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -297,16 +326,19 @@ class FittedStrategy(BriefRepr):
         """
         finished = partial(finish, calibrator=self.calibrator, class_costs=self.class_costs)
         if self.trees:
-            of_folds = [fold.predictor() for fold in self.trees]
+            of_folds = [(fold.reader, fold.predictor()) for fold in self.trees]
             return lambda rows: finished(
-                np.mean([predict(rows.columns) for predict in of_folds], axis=0)
+                np.mean([predict(*rows.read(reader)) for reader, predict in of_folds], axis=0)
             )
-        posteriors = [pack.predictor() for pack in self.packs]
-        folds = [pack.fold for pack in self.packs]
-        weights = [pack.weight for pack in self.packs]
-        return lambda rows: finished(
-            fold_average([posterior(rows.dense) for posterior in posteriors], folds, weights)
-        )
+        packs = [(pack.fold, pack.spec, pack.predictor()) for pack in self.packs]
+        average = fold_averaging([pack.fold for pack in self.packs], [p.weight for p in self.packs])
+
+        def proba(rows: _Rows) -> Floats:
+            posteriors = [predict(rows.inputs(fold, spec)) for fold, spec, predict in packs]
+            # Rows were padded.
+            return finished(average(posteriors)[: rows.columns.n_rows])
+
+        return proba
 
     def part(self) -> StrategyPart:
         """Return the description of the strategy in a manifest, without its arrays."""
@@ -412,8 +444,11 @@ class FittedPipeline:
         parts = []
         with ExitStack() as stack:
             predictors = [stack.enter_context(fitted.predictor()) for fitted in self.strategies]
-            for start in range(0, max(columns.n_rows, 1), CHUNK_ROWS):
-                chunk = np.arange(start, min(start + CHUNK_ROWS, columns.n_rows))
+            packs = (pack for fitted in self.strategies for pack in fitted.packs)
+            logits = max((pack.log_prior.size * pack.spec.k for pack in packs), default=1)
+            n_rows = min(CHUNK_ROWS, max(_CHUNK_LOGITS // logits, _PAD_ROWS))
+            for start in range(0, max(columns.n_rows, 1), n_rows):
+                chunk = np.arange(start, min(start + n_rows, columns.n_rows))
                 rows = _Rows(columns.take(chunk), self.encoders)
                 parts.append(sum(w * predict(rows) for w, predict in zip(self.weights, predictors)))
         return np.concatenate(parts)

@@ -35,6 +35,7 @@ __all__ = [
 Components = tuple[tuple[str, tuple[str, ...]], ...]
 
 SCHEDULES = ("asynchronous", "synchronous")
+BLENDS = ("small", "accurate")
 # Fields that may change when a search is resumed.
 CHANGEABLE = (
     *("time_budget", "n_trials", "n_jobs", "schedule", "backend"),
@@ -92,6 +93,8 @@ class Request:
     partners : tuple of str
         Tree models that may share the blend, options of ``autoimb.space.partner.PARTNER`` with
         their parameters; empty if `strategy` is set.
+    blend : {"small", "accurate"}
+        Whether a blend that predicts faster replaces the best one if it is nearly as good.
     holdout : float or None
         Share of the rows that are held out for a test.
     max_predict_seconds : float or None
@@ -133,6 +136,7 @@ class Request:
     data: str = "table"
     weight: str | None = None
     partners: tuple[str, ...] = ()
+    blend: str = BLENDS[0]
     holdout: float | None = None
     max_predict_seconds: float | None = None
     max_artifact_mb: float | None = None
@@ -159,6 +163,8 @@ class Request:
                 raise OptionError(f"{name} must be a number above 0, or None; got {shown(limit)}.")
         if self.schedule not in SCHEDULES:
             raise OptionError(choices("schedule", self.schedule, SCHEDULES))
+        if self.blend not in BLENDS:
+            raise OptionError(choices("blend", self.blend, BLENDS))
         if self.synchronous and (self.n_trials is None or self.time_budget is not None):
             raise OptionError(
                 "schedule='synchronous' promises the same answer once more, which no clock may "

@@ -17,8 +17,10 @@ from autoimb.budget import Deadline
 from autoimb.errors import RunError, TargetError
 from autoimb.evaluation.assemble import Calibration, assemble, at_counted_rates, calibrate
 from autoimb.evaluation.blend import Mixture, blend
+from autoimb.evaluation.limits import counted_seconds
 from autoimb.evaluation.outcome import Scored, ranked
 from autoimb.evaluation.replay import replay
+from autoimb.evaluation.smaller import smaller
 from autoimb.evaluation.task import Trial
 from autoimb.evaluation.trial import evaluate
 from autoimb.pipeline.summary import stamp
@@ -116,16 +118,29 @@ def select(preparation: Preparation, study: StudyResult, *, deadline: Deadline) 
     task, results = preparation.task, study.results
     strategies = {record.number: record.strategy for record in study.records}
     judge = task.judge.until(deadline)
+    partners = [number for number in results if strategies[number].is_partner]
+    blending = deadline.fraction(_BLENDING_SHARE)
     mixtures = blend(
         judge,
         results,
-        partners=[number for number in results if strategies[number].is_partner],
+        partners=partners,
         random_state=task.plan.seed,
-        deadline=deadline.fraction(_BLENDING_SHARE),
+        deadline=blending,
         policy=task.plan.policy,
         limits=task.limits,
     )
     single = choose(judge, strategies, results)
+    if preparation.request.blend == "small":
+        fitted = {n: r.fitted for n, r in results.items() if r.fitted is not None}
+        mixtures = smaller(
+            judge,
+            results,
+            mixtures,
+            single=single,
+            partners=partners,
+            seconds={number: counted_seconds(strategy) for number, strategy in fitted.items()},
+            deadline=blending,
+        )
     if not mixtures[0].is_blend:
         mixtures = (Mixture.single(judge, results, single), *mixtures[1:])
     calibrations = [_calibrate(judge, results, mixture) for mixture in mixtures]

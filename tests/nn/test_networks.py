@@ -64,6 +64,21 @@ def test_prediction_does_not_depend_on_chunks_and_survives_the_file(network_spec
     torch.testing.assert_close(other.predict(x, codes), whole)
 
 
+@every_body
+def test_each_member_reads_its_source_before_and_after_the_freeze(network_spec):
+    rows, codes = some_rows(network_spec, members=2, batch=23)
+    source = torch.arange(MEMBERS).flip(0)
+    for compiled in (True, False):
+        network = drawn(network_spec, training=compiled, dtype=torch.float32)
+        x = rows.to(network.dtype)
+        logits = network.predict(x, codes, source=source)
+        for member, table in enumerate(source.tolist()):
+            alone = network.predict(x[table, None], codes[table, None])
+            torch.testing.assert_close(logits[member], alone[member])
+    network.freeze()
+    assert network.predict(x, codes, source=source).equal(logits)
+
+
 # --- how they start -------------------------------------------------------------------------------
 
 
@@ -75,7 +90,7 @@ def test_a_start_that_looks_at_rows_spreads_every_unit_and_bends_it_among_them()
     x, codes = some_rows(network_spec, batch=400)
     flat, chosen = codes.flatten(0, 1), torch.arange(MEMBERS * 400)
     network.init_from_rows(x.flatten(0, 1), flat, chosen, keys)
-    h = network._inputs(x.flatten(0, 1), flat, chosen)
+    h = network._inputs(*network._rows(x.flatten(0, 1), flat, chosen))
     outputs = []
     for layer in network._hidden:
         outputs.append(layer._affine(h))

@@ -24,7 +24,7 @@ from autoimb.budget import Deadline
 from autoimb.cli import main
 from autoimb.data.dataset import Dataset
 from autoimb.data.folds import Fold, plan_folds
-from autoimb.data.schema import infer_schema, parse
+from autoimb.data.schema import Columns, infer_schema, parse
 from autoimb.errors import (
     ArtifactError,
     DeadlineExceeded,
@@ -37,6 +37,7 @@ from autoimb.evaluation.limits import Limits, deployable_trees
 from autoimb.evaluation.outcome import Cut, Failed, Outcome, Scored
 from autoimb.evaluation.task import Task, Trial
 from autoimb.evaluation.workload import MIN_DEEP_TREES, forest_trees
+from autoimb.partners import trees as trees_module
 from autoimb.partners.fit import FoldModels, Growth, _BoostedTrees, fit_trees
 from autoimb.partners.reader import Reader
 from autoimb.partners.rows import Binned, Exact, FoldRows
@@ -149,17 +150,25 @@ def restored(trees: FittedTrees) -> FittedTrees:
     return FittedTrees.from_arrays(trees.to_arrays(), "trees", **options)
 
 
+def proba_of(trees: FittedTrees, columns: Columns) -> np.ndarray:
+    return trees.predictor()(*trees.reader.read(columns))
+
+
 # --- the same answers as scikit-learn's -----------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["binary", "multiclass"])
-@pytest.mark.parametrize("leaves", [3, 300])
+@pytest.mark.parametrize(
+    ("kind", "leaves"),
+    [("binary", 3), ("binary", 8), ("multiclass", 16), ("binary", 32), ("multiclass", 300)],
+)
 def test_boosted_trees_answer_as_scikit_learns_do(kind: str, leaves: int) -> None:
     dataset = dataset_of(*mixed_table(kind, 900))
     assert {len(levels) for levels in dataset.columns.vocabularies} >= {2, 40}
     grown = boosted(dataset, np.arange(0, 900, 2), replace(FEW, leaves=leaves))
     trees = grown.fitted()
     assert_uses_all_kinds_of_splits(trees)
+    assert trees.nodes.sizes.max() > leaves / 4
+    assert trees.has_tables == (leaves <= 64)
     columns = new_rows()
     x = trees.reader.read(columns)[0][: columns.n_rows]
     assert np.isnan(x[:, : trees.reader.codes]).any()
@@ -167,7 +176,8 @@ def test_boosted_trees_answer_as_scikit_learns_do(kind: str, leaves: int) -> Non
     places = grown.rows.inputs.read(x)
     scores = trees.scorer()(x)
     expected = grown.model.decision_function(places)
-    np.testing.assert_array_equal(scores[:, 1] if kind == "binary" else scores, expected)
+    scored = scores[:, 1] if kind == "binary" else scores
+    np.testing.assert_allclose(scored, expected, rtol=1e-12, atol=1e-12)
     proba = trees.posterior(scores)
     np.testing.assert_allclose(proba, grown.model.predict_proba(places), rtol=0, atol=1e-14)
 
@@ -192,7 +202,7 @@ def test_forests_answer_as_scikit_learns_do(
 ) -> None:
     dataset = with_gaps(kind, n_rows)
     rows = np.arange(0, n_rows, 2)
-    if leaves > n_rows:  # noise grows deep trees
+    if features == 1.0:  # noise grows deep trees
         noise = np.random.default_rng(0).integers(0, dataset.n_classes, n_rows)
         dataset, rows = replace(dataset, y=noise), np.arange(n_rows)
     fold, option = trains_on(rows), Bagged(4, leaves, features)
@@ -209,12 +219,13 @@ def test_forests_answer_as_scikit_learns_do(
     x, copied = fold_rows.reader.read(columns)
     places = fold_rows.inputs.read(x)
     assert np.isnan(places).any()
-    proba = forest.predictor()(columns)
+    proba = proba_of(forest, columns)
     expected = fold_rows.reader.average(model.predict_proba(places), copied)
     np.testing.assert_allclose(proba, expected, rtol=0, atol=1e-11)
     assert_uses_all_kinds_of_splits(forest)
-    assert np.diff(forest.nodes.ends, prepend=-1).max() > min(leaves, 6_000)
-    np.testing.assert_array_equal(restored(forest).predictor()(columns), proba)
+    assert forest.nodes.sizes.max() > min(leaves / 2, 3_000)
+    assert forest.has_tables == (leaves <= 64)
+    np.testing.assert_array_equal(proba_of(restored(forest), columns), proba)
 
 
 @pytest.mark.parametrize("kind", ["binary", "multiclass"])
@@ -240,12 +251,12 @@ def test_deep_forests_answer_as_scikit_learns_do(
     prior = np.bincount(rows.y) / len(rows.y)
     expected = (20 * model.predict_proba(rows.inputs.read(x)) + prior) / 21
     expected = deep.reader.average(expected, copied)
-    proba = deep.predictor()(columns)
+    proba = proba_of(deep, columns)
     np.testing.assert_allclose(proba, expected, rtol=0, atol=3e-4)
     if leaf_rows == 1:  # all shares but those of the stump are 0 or 1
         np.testing.assert_allclose(proba, expected, rtol=0, atol=3e-5)
     assert_uses_all_kinds_of_splits(deep)
-    np.testing.assert_array_equal(restored(deep).predictor()(columns), proba)
+    np.testing.assert_array_equal(proba_of(restored(deep), columns), proba)
 
 
 @pytest.mark.parametrize("extra", [True, False])
@@ -285,6 +296,20 @@ def test_rows_beside_a_row_do_not_change_its_scores(n_rows: int) -> None:
     x[:, : trees.reader.codes] = 0
     score = trees.scorer()
     np.testing.assert_array_equal(score(x[:n_rows]), score(x)[:n_rows])
+
+
+@pytest.mark.parametrize("kind", ["binary", "multiclass"])
+def test_blocks_of_trees_add_up(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    trees = boosted(dataset_of(*mixed_table(kind, 300)), np.arange(300)).fitted()
+    x, _ = trees.reader.read(new_rows())
+    (whole,) = trees.nodes.blocks()
+    assert all(map(np.array_equal, whole, trees.nodes))
+    scores = trees.scorer()(x)
+    monkeypatch.setattr(trees_module, "_TABLE_WORDS", 100)
+    blocks = trees.nodes.blocks()
+    assert len(blocks) > 3
+    assert all(map(np.array_equal, Nodes.joined(blocks), trees.nodes))
+    np.testing.assert_allclose(trees.scorer()(x), scores, rtol=1e-12, atol=1e-12)
 
 
 @of_every_kind
@@ -328,7 +353,7 @@ def test_the_first_trees_are_those_of_a_shorter_growth() -> None:
 def test_tables_of_one_kind_of_columns(empty: str) -> None:
     dataset = dataset_of(*mixed_table("binary", 200))
     dataset = with_columns(dataset, without(dataset.columns, empty))
-    proba = boosted(dataset, np.arange(200)).fitted().predictor()(dataset.columns)
+    proba = proba_of(boosted(dataset, np.arange(200)).fitted(), dataset.columns)
     assert proba[dataset.y == 1, 1].mean() > proba[dataset.y == 0, 1].mean()
 
 
@@ -340,7 +365,7 @@ def test_a_level_that_training_lacks_is_an_average_one(option: Trees | Bagged | 
     y = (random.random(4_000) < [rates[level] for level in levels]).astype(np.int64)
     frame = pd.DataFrame({"number": random.normal(size=4_000), "level": levels})
     (trees,) = fitted_on(dataset_of(frame, y), [trains_on(np.arange(4_000))], option).folds
-    predict = trees.predictor()
+    predict = partial(proba_of, trees)
     schema, _ = infer_schema(frame)
     unseen = predict(parse(frame.assign(level="e"), schema))[:, 1]
     assert unseen.mean() == pytest.approx(y.mean(), rel=0.3)
@@ -350,7 +375,7 @@ def test_a_level_that_training_lacks_is_an_average_one(option: Trees | Bagged | 
     two = parse(frame.iloc[:2].assign(level=["e", "d"]), schema)
     alone = [predict(two.take(np.array([row]))) for row in (0, 1)]
     np.testing.assert_allclose(predict(two), np.concatenate(alone), rtol=1e-12)
-    np.testing.assert_array_equal(restored(trees).predictor()(two), predict(two))
+    np.testing.assert_array_equal(proba_of(restored(trees), two), predict(two))
 
 
 def test_columns_without_a_value_in_training_do_no_harm() -> None:
@@ -358,7 +383,7 @@ def test_columns_without_a_value_in_training_do_no_harm() -> None:
     frame = frame.astype({"colour": object})
     frame.loc[:99, ["amount", "colour"]] = None
     dataset = dataset_of(frame, y)
-    proba = boosted(dataset, np.arange(100)).fitted().predictor()(dataset.columns)
+    proba = proba_of(boosted(dataset, np.arange(100)).fitted(), dataset.columns)
     assert np.isfinite(proba).all()
 
 
@@ -369,7 +394,8 @@ def test_rows_of_no_weight_have_no_say() -> None:
         dataset, y=np.where(half, dataset.y, 1 - dataset.y), weight=np.where(half, 2.0, 0.0)
     )
     numbers = replace(turned.columns, codes=turned.columns.codes[:, :0], vocabularies=())
-    proba = boosted(replace(turned, columns=numbers), np.arange(400)).fitted().predictor()(numbers)
+    trees = boosted(replace(turned, columns=numbers), np.arange(400)).fitted()
+    proba = proba_of(trees, numbers)
     assert proba[dataset.y == 1, 1].mean() > 2 * proba[dataset.y == 0, 1].mean()
 
 
@@ -427,7 +453,7 @@ def test_trees_score_every_row_once(name: str) -> None:
     raw = outcome.oof if outcome.finishing is None else outcome.finishing.raw
     columns = dataset.columns
     for trees, fold in zip(outcome.fitted.trees, plan.folds.folds):
-        np.testing.assert_allclose(trees.predictor()(columns.take(fold.score)), raw[fold.score])
+        np.testing.assert_allclose(proba_of(trees, columns.take(fold.score)), raw[fold.score])
 
 
 # --- no leak --------------------------------------------------------------------------------------
@@ -448,7 +474,7 @@ def observed(dataset: Dataset, option: Trees | Bagged | Deep = FEW) -> Stations:
     return {
         "trees": (trees.to_arrays(), trees.reader.numbers),
         "iterations": models.iterations[FOLD],
-        "posterior": trees.predictor()(base_dataset().columns),
+        "posterior": proba_of(trees, base_dataset().columns),
     }
 
 
@@ -618,7 +644,7 @@ def test_predictions_are_those_of_the_deployed_trees() -> None:
     assert models.iterations == (10, 10, 10)
     for fold, trees, proba in zip(folds, models.folds, models.posteriors):
         assert trees.n_trees == 10
-        np.testing.assert_array_equal(trees.predictor()(dataset.columns.take(fold.score)), proba)
+        np.testing.assert_array_equal(proba_of(trees, dataset.columns.take(fold.score)), proba)
 
 
 def test_a_limit_decides_how_many_trees_are_deployed() -> None:

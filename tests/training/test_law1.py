@@ -38,7 +38,7 @@ from autoimb.evaluation.assemble import calibrate
 from autoimb.evaluation.outcome import Outcome, Scored
 from autoimb.evaluation.task import Task, Trial
 from autoimb.nn.network import build
-from autoimb.pipeline.fitted import FittedMemberPack
+from autoimb.pipeline.fitted import FittedMemberPack, inputs_of
 from autoimb.space.class_weight import CLASS_WEIGHT
 from autoimb.space.components import COMPONENTS
 from autoimb.space.option import Choice, Component
@@ -289,7 +289,9 @@ def observed_fold(strategy: Strategy, *, patience: int = 9) -> Observe:
             "checkpoint": np.array(trained.checkpoints).reshape(-1, FOLDS)[:, FOLD],
             "votes": [pack.weight for pack in alone],
             "networks": [dict(pack.state) for pack in alone],
-            "posterior": [pack.predictor()(lambda fold, ple: read) for pack in alone],
+            "posterior": [
+                pack.predictor()(inputs_of([read], pack.spec.n_inputs)) for pack in alone
+            ],
         }
 
     return observe

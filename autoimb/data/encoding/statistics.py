@@ -175,8 +175,10 @@ class Statistics(BriefRepr):
     def _levels(self, columns: Columns, codes: NDArray[np.int32]) -> Codes:
         """Return the level of each row in the J columns, shape (n, J)."""
         levels = [codes[:, j].astype(np.int64) for j in self.layout.statistics]
-        for j in self.layout.integers:
-            levels.append(coded(columns.numbers[:, j], self.value[self.value_column == j]))
+        starts = self.value_column.searchsorted(self.layout.integers)
+        stops = self.value_column.searchsorted(self.layout.integers, side="right")
+        for j, start, stop in zip(self.layout.integers, starts, stops):
+            levels.append(coded(columns.numbers[:, j], self.value[start:stop]))
         if self.layout.repeated:
             levels.append(coded(row_hashes(columns.numbers, codes), self.repeated))
         return np.stack(levels, axis=1) if levels else np.empty((len(codes), 0), dtype=np.int64)
