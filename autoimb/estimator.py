@@ -78,8 +78,10 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         Tree models that may share the blend. They are ``"small_trees"``, ``"medium_trees"``,
         ``"large_trees"``, ``"forest"``, ``"wide_forest"``, ``"deep_extra_trees"`` and
         ``"deep_forest"``. ``"auto"`` uses all of them (``"forest"`` and ``"wide_forest"`` only
-        below 15,000 rows); ``None`` disables trees. The leaves of deep trees may have a minimum
-        number of training rows: ``"deep_forest(min_samples_leaf=5)"``.
+        below 15,000 rows); ``None`` disables trees.
+    min_samples_leaf : int, default=1
+        Minimum number of training rows in a leaf of a tree model. With 1 a leaf of a deep tree may
+        describe a single row; boosted trees have at least 3 in any case.
     blend : {"small", "accurate"}, default="small"
         "small" exports the fastest of the blends that are nearly as good as the best one, within a
         quarter of a standard error of the likelihood and of the metric. "accurate" exports the best
@@ -176,6 +178,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         network: Names = None,
         strategy: object = None,
         partners: Names = "auto",
+        min_samples_leaf: int = 1,
         blend: str = "small",
         cv: object = None,
         pos_label: object = None,
@@ -203,6 +206,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         self.network = network
         self.strategy = strategy
         self.partners = partners
+        self.min_samples_leaf = min_samples_leaf
         self.blend = blend
         self.cv = cv
         self.pos_label = pos_label

@@ -198,6 +198,7 @@ PANELS = {
         "partners": Option(
             "A,B", "Give auto, none, or names: small_trees,forest.", read=tree_models
         ),
+        "min_samples_leaf": Option("N"),
         "blend": Option("B"),
         "strategy": Option("JSON", "As inspect prints it, or a row of leaderboard.csv as JSON."),
     },

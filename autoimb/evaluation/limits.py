@@ -286,10 +286,10 @@ class Limits:
 def deployable_trees(
     grown: FittedTrees, *, encoder: Encoder, n_classes: int, plan: Plan, limits: Limits
 ) -> int:
-    """Count how many trees of a deep forest on one fold are deployed.
+    """Count how many of the deep trees of a fold are deployed.
 
-    Both deep forests together may take half of what the rest of a file takes: a third of the limits
-    of the user, or else half of the first networks, as many as a blend may have.
+    Both models of deep trees together may take half of what the rest of a file takes: a third of
+    the limits of the user, or else half of the first networks, as many as a blend may have.
 
     Parameters
     ----------
@@ -327,8 +327,8 @@ def deployable_trees(
     number = int(min(1.0, *shares) * grown.n_trees)
     if number < MIN_DEEP_TREES:
         raise InfeasibleError(
-            f"the file has room for {number} trees of a deep forest on each fold, at least "
-            f"{MIN_DEEP_TREES} are needed"
+            f"there is room for {number} deep trees on each fold, at least {MIN_DEEP_TREES} are "
+            "needed"
         )
     return number
 

@@ -34,7 +34,7 @@ from autoimb.evaluation.workload import forest_trees, tree_iterations
 from autoimb.partners.fit import Growth, fit_trees
 from autoimb.partners.trees import FittedTrees
 from autoimb.pipeline.fitted import FittedMemberPack, FittedStrategy, fold_average
-from autoimb.space.partner import PARTNER, Deep, Trees
+from autoimb.space.partner import PARTNER, Trees
 from autoimb.space.strategy import Strategy
 from autoimb.training.checkpoints import Measure
 from autoimb.training.fit import Trained, train_strategy
@@ -107,10 +107,8 @@ def _partner(task: Task, trial: Trial, measure: Measure) -> Outcome:
         iterations = tree_iterations(dataset, plan, partner)
     else:
         iterations = forest_trees(dataset, plan, partner)
-    folds, growth = plan.folds.folds, Growth(iterations, measure, trial.deadline)
-    if isinstance(partner, Deep):
-        growth = replace(growth, deployable=partial(_deployable, task))
-    costs = plan.class_costs
+    folds, costs = plan.folds.folds, plan.class_costs
+    growth = Growth(iterations, measure, trial.deadline, partial(_deployable, task))
     grown = fit_trees(dataset, folds, partner, growth, seed=plan.seed, class_costs=costs)
     raw = np.zeros((len(dataset.y), dataset.n_classes))
     for fold, posterior in zip(folds, grown.posteriors):
@@ -124,7 +122,7 @@ def _partner(task: Task, trial: Trial, measure: Measure) -> Outcome:
 
 
 def _deployable(task: Task, fold: int, trees: FittedTrees) -> int:
-    """Count how many trees of a deep forest on a fold can be deployed."""
+    """Count how many of the deep trees of a fold can be deployed."""
     encoder, n_classes = task.parts.encoder(fold), task.dataset.n_classes
     return deployable_trees(
         trees, encoder=encoder, n_classes=n_classes, plan=task.plan, limits=task.limits

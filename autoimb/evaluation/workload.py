@@ -18,7 +18,7 @@ from autoimb.data.subsample import subsample
 from autoimb.errors import InfeasibleError
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.randomness import Purpose, stream
-from autoimb.space.partner import Bagged, Deep, Trees
+from autoimb.space.partner import Forest, Trees
 from autoimb.training.plan import Outline, Plan
 
 __all__ = [
@@ -42,7 +42,7 @@ _MIN_ITERATIONS = 100
 # Largest number of boosting iterations of a partner (reports/design/tree-models.md).
 _MAX_ITERATIONS = 800
 
-# Smallest number of trees of a deep forest on a fold.
+# Smallest number of deep trees on a fold.
 MIN_DEEP_TREES = 8
 
 _BYTES = 4  # bytes of an input, in float32
@@ -256,27 +256,27 @@ def tree_iterations(dataset: Dataset, plan: Plan, trees: Trees) -> int:
     return int(np.clip(affordable, _MIN_ITERATIONS, _MAX_ITERATIONS))
 
 
-def forest_trees(dataset: Dataset, plan: Plan, forest: Bagged | Deep) -> int:
+def forest_trees(dataset: Dataset, plan: Plan, forest: Forest) -> int:
     """Return the number of trees of a forest that a fold has time for; no clock is read.
 
     Parameters
     ----------
     dataset : Dataset
     plan : Plan
-    forest : Bagged or Deep
+    forest : Forest
         Forest with its largest number of trees. For C classes each leaf has C - 1 answers, so the
         number is divided by C - 1.
 
     Returns
     -------
     int
-        Number of trees, at least twenty.
+        At least one.
 
     Raises
     ------
     InfeasibleError
-        Where twenty trees for each of so many classes are too many for a pipeline, or a deep forest
-        has no time for enough trees.
+        Where twenty trees for each of so many classes are too many for a pipeline, or there is no
+        time for enough deep trees.
     """
     if dataset.n_classes > _MAX_CLASSES:
         raise InfeasibleError(
@@ -284,24 +284,26 @@ def forest_trees(dataset: Dataset, plan: Plan, forest: Bagged | Deep) -> int:
             f"classes, got {dataset.n_classes}"
         )
     rows, width = _grown(dataset, plan)
-    features = None if isinstance(forest, Deep) else forest.features
-    tried = np.sqrt(width) if features is None else features * width
+    tried = np.sqrt(width) if forest.features is None else forest.features * width
     # The cost model has terms for each tree, and for each row and candidate column of a split. Rows
     # of a deep tree are split at every level.
     folds = len(plan.folds.folds)
-    if isinstance(forest, Deep):
+    if forest.leaves is None:
         levels = np.log2(max(rows / folds, 2))
         nanoseconds = folds * 1_500_000 + 15.0 * rows * tried * levels
     else:
         nanoseconds = folds * 700_000 + 40.0 * rows * tried
     affordable = int(_partner_seconds(plan) / (1e-9 * nanoseconds))
-    if isinstance(forest, Deep) and affordable < MIN_DEEP_TREES:
-        raise InfeasibleError(
-            f"a deep forest has time for {affordable} trees on each fold, at least "
-            f"{MIN_DEEP_TREES} are needed"
-        )
+    min_trees = _MIN_TREES
+    if forest.leaves is None:
+        min_trees = MIN_DEEP_TREES
+        if affordable < min_trees:
+            raise InfeasibleError(
+                f"there is time for {affordable} deep trees on each fold, at least {min_trees} are "
+                "needed"
+            )
     max_trees = max(forest.trees // (dataset.n_classes - 1), _MIN_TREES)
-    return int(np.clip(affordable, _MIN_TREES, max_trees))
+    return int(np.clip(affordable, min_trees, max_trees))
 
 
 def _grown(dataset: Dataset, plan: Plan) -> tuple[int, int]:

@@ -120,7 +120,7 @@ class Parameters:
             if rate:
                 self.segments.append(Segment(slice(first, start), decay, rate))
         self.values = torch.zeros(start, dtype=dtype, device=device)
-        self.gradients = torch.zeros_like(self.values)
+        self.gradients = torch.zeros(start, dtype=dtype, device=device)
         self._values = self._views(self.values)
         self._gradients = self._views(self.gradients)
 

@@ -2,8 +2,8 @@
 
 Law 1: the number of boosted trees that fold k keeps is chosen by the rows of *other* folds,
 or by its choosing rows, which are never scored, as for the checkpoints of networks. So no training
-row is lost to stopping. The number of trees of a forest is counted beforehand. A deep forest, whose
-size is known only when it has grown, is then cut to the trees that can be deployed.
+row is lost to stopping. The number of trees of a forest is counted beforehand. A forest of deep
+trees, whose size is known only when it has grown, is then cut to the trees that can be deployed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from autoimb.foreign import boosted_trees
 from autoimb.partners.rows import Binned, Exact, FoldRows
 from autoimb.partners.trees import MISSING, FittedTrees, Nodes, Splits
 from autoimb.randomness import Key, Purpose
-from autoimb.space.partner import Bagged, Deep, Trees
+from autoimb.space.partner import Forest, Trees
 
 __all__ = ["FoldModels", "Growth", "fit_trees"]
 
@@ -38,6 +38,8 @@ Measure = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
 _FIRST, _FACTOR = 12, 1.25  # iterations before the first checkpoint, and their growth to the next
 _PATIENCE = 4  # checkpoints without an improvement
 _TOTAL_RATE, _MAX_RATE = 32.0, 0.3  # learning rate times iterations to reach if time is short
+# Type of the shares of classes in the leaves of forests, which rounds none by more than 2⁻¹².
+_SHARE = np.float16
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Growth:
         define no value.
     deadline : Deadline
     deployable : callable or None
-        ``(fold, trees) -> int``: how many trees of a forest on a fold can be deployed; None for all
+        ``(fold, trees) -> int``: how many of the deep trees of a fold can be deployed; None for all
         of them.
     """
 
@@ -72,28 +74,19 @@ class FoldModels:
     folds : tuple of FittedTrees
     posteriors : tuple of float64 ndarrays (n_scored_in_fold, C)
         Out-of-fold probabilities.
-    iterations : tuple of int
-        Number of iterations that each fold keeps.
-    curve : tuple of float
-        The measure at each checkpoint, the mean over the folds.
-    planned : int
-        Number of planned checkpoints.
     cut : bool
         Whether the deadline ended the growth.
     """
 
     folds: tuple[FittedTrees, ...]
     posteriors: tuple[Floats, ...]
-    iterations: tuple[int, ...]
-    curve: tuple[float, ...] = ()
-    planned: int = 0
     cut: bool = False
 
 
 def fit_trees(
     dataset: Dataset,
     folds: Sequence[Fold],
-    option: Trees | Bagged | Deep,
+    option: Trees | Forest,
     growth: Growth,
     *,
     seed: int,
@@ -107,7 +100,7 @@ def fit_trees(
     folds : sequence of Fold
         Sees: each fold's training rows; rows that choose or are scored affect only the number of
         boosted trees of other folds.
-    option : Trees, Bagged or Deep
+    option : Trees or Forest
     growth : Growth
     seed : int
         The seed of the study.
@@ -125,11 +118,8 @@ def fit_trees(
     """
     keys = (Key(seed, fold=number) for number in range(len(folds)))
     seeds = [int(key.stream(Purpose.TREES).integers(2**31)) for key in keys]
-    if not isinstance(option, Trees):
-        encode: Any = Binned
-        if isinstance(option, Deep):
-            encode = partial(Exact, indicators=option.indicators)
-        forest_rows = (FoldRows(dataset, fold, class_costs, encode) for fold in folds)
+    if isinstance(option, Forest):
+        forest_rows = (FoldRows(dataset, fold, class_costs, Exact) for fold in folds)
         return _fit_forests(forest_rows, option, growth, seeds)
     rate = float(np.clip(_TOTAL_RATE / growth.iterations, option.learning_rate, _MAX_RATE))
     option = replace(option, learning_rate=rate)
@@ -142,7 +132,7 @@ def fit_trees(
 
 
 def _fit_forests(
-    rows: Iterator[FoldRows[Any]], option: Bagged | Deep, growth: Growth, seeds: Sequence[int]
+    rows: Iterator[FoldRows[Exact]], option: Forest, growth: Growth, seeds: Sequence[int]
 ) -> FoldModels:
     """Fit a forest on each fold; the deadline is checked before each of them."""
     folds, posteriors = [], []
@@ -150,70 +140,60 @@ def _fit_forests(
         growth.deadline.check()
         of_fold = next(rows)
         model = _forest(of_fold, option, growth.iterations, seed)
-        if growth.deployable is not None and model.n_trees > 0:
+        if option.leaves is None and growth.deployable is not None and model.n_trees:
             model = model.first(growth.deployable(number, model))
         folds.append(model)
         proba = of_fold.posterior(model, model.scorer()(of_fold.rows))
         posteriors.append(proba[of_fold.n_choosing :])
-    return FoldModels(tuple(folds), tuple(posteriors), tuple(model.n_trees for model in folds))
+    return FoldModels(tuple(folds), tuple(posteriors))
 
 
-def _forest(rows: FoldRows[Any], option: Bagged | Deep, n_trees: int, seed: int) -> FittedTrees:
+def _forest(rows: FoldRows[Exact], option: Forest, n_trees: int, seed: int) -> FittedTrees:
     """Fit a forest, whose leaves hold the shares of all classes but the first."""
-    trees = []
-    if len(rows.classes) > 1:
-        if isinstance(option, Deep):
-            trees.append(_stump(rows))
-        model = _estimator(option, n_trees, seed)
-        model.fit(rows.inputs.x, rows.y, sample_weight=rows.weight)
-        trees += [_bagged(rows, tree.tree_) for tree in model.estimators_]
-    baseline = np.zeros(len(rows.log_prior))
-    baseline[rows.classes[0]] = 1.0
-    return rows.fitted(trees, baseline, bagged=True)
-
-
-def _estimator(option: Bagged | Deep, n_trees: int, seed: int) -> Any:
-    """Return an unfitted forest of scikit-learn."""
     from sklearn.ensemble import (  # not needed for prediction
         ExtraTreesClassifier,
         RandomForestClassifier,
     )
 
-    if isinstance(option, Bagged):
-        features = "sqrt" if option.features is None else option.features
-        return RandomForestClassifier(
-            n_trees, max_leaf_nodes=option.leaves, max_features=features, random_state=seed
+    trees = []
+    if len(rows.classes) > 1:
+        forest = ExtraTreesClassifier if option.extra else RandomForestClassifier
+        model = forest(
+            n_trees,
+            max_leaf_nodes=option.leaves,
+            min_samples_leaf=option.min_leaf_rows,
+            max_features="sqrt" if option.features is None else option.features,
+            random_state=seed,
         )
-    forest = ExtraTreesClassifier if option.extra else RandomForestClassifier
-    return forest(n_trees, min_samples_leaf=option.min_leaf_rows, random_state=seed)
+        model.fit(rows.inputs.x, rows.y, sample_weight=rows.weight)
+        trees = [_stump(rows), *(_bagged(rows, tree.tree_) for tree in model.estimators_)]
+    baseline = np.zeros(len(rows.log_prior))
+    baseline[rows.classes[0]] = 1.0
+    return rows.fitted(trees, baseline, bagged=True)
 
 
 def _stump(rows: FoldRows[Exact]) -> Nodes:
     """Return a tree without a split, whose leaf has the shares of all training rows.
 
-    Without a limit of leaves most shares are 0 or 1. A forest would give some rare rows the
+    Most shares of deep trees are 0 or 1. Without the stump a forest would give some rare rows the
     probability 0, and such a row an unbounded loss.
     """
     mass = np.bincount(rows.y, rows.weight)[rows.classes]
-    share = (mass / mass.sum())[None, 1:]
     return Nodes(
         column=np.full(1, -1, dtype=np.int16),
         threshold=np.empty(0, dtype=np.float32),
         left=np.empty(0, dtype=np.uint8),
-        answer=share.astype(rows.inputs.share),
+        answer=(mass / mass.sum())[None, 1:].astype(_SHARE),
         output=rows.classes[None, 1:],
     )
 
 
-def _bagged(rows: FoldRows[Any], tree: Any) -> Nodes:
+def _bagged(rows: FoldRows[Exact], tree: Any) -> Nodes:
     """Read a tree of a forest."""
     proba = tree.value[:, 0, :]
-    shares = (proba / proba.sum(axis=1, keepdims=True))[:, 1:]
+    shares = (proba / proba.sum(axis=1, keepdims=True))[:, 1:].astype(_SHARE)
     children = np.stack([tree.children_left, tree.children_right], axis=1)
-    inputs = rows.inputs
-    return Nodes.of_tree(
-        children, partial(inputs.splits, tree), shares.astype(inputs.share), rows.classes[1:]
-    )
+    return Nodes.of_tree(children, partial(rows.inputs.splits, tree), shares, rows.classes[1:])
 
 
 # --- boosted trees -------------------------------------------------------------------------------
@@ -223,10 +203,9 @@ def _grow(
     models: Sequence[_BoostedTrees], growth: Growth, choosers: Sequence[Sequence[int]]
 ) -> FoldModels:
     """Grow the boosted trees of all folds side by side, from checkpoint to checkpoint."""
-    checkpoints, cut = _checkpoints(growth.iterations), False
-    stopping = Stopping.initial(len(models))
+    stopping, cut = Stopping.initial(len(models)), False
     try:
-        for iterations in checkpoints:
+        for iterations in _checkpoints(growth.iterations):
             for model in models:
                 growth.deadline.check()
                 model.grow(iterations)
@@ -244,9 +223,6 @@ def _grow(
     return FoldModels(
         folds=tuple(model.fitted() for model in models),
         posteriors=tuple(model.posterior() for model in models),
-        iterations=tuple(model.iterations for model in models),
-        curve=stopping.curve,
-        planned=len(checkpoints),
         cut=cut,
     )
 
@@ -312,11 +288,6 @@ class _BoostedTrees:
     def mark_best(self) -> None:
         """Mark the present number of trees as the best so far."""
         self._n_best, self._best_scores = len(self._trees), self._scores
-
-    @property
-    def iterations(self) -> int:
-        """Best number of iterations so far."""
-        return self._n_best // max(len(self.rows.outputs), 1)
 
     def value(self, measure: Measure) -> float:
         """Measure the fold on its choosing rows if it has any, else on all of its rows."""

@@ -1,13 +1,13 @@
 """Rows of a fold as inputs of scikit-learn's trees in training.
 
-Boosted trees and forests with a limit of leaves get numbers as their places among cuts, see
-`Binned`; forests without a limit get exact numbers, see `Exact`. Both are fitted encoders that also
-write the splits of fitted trees as those of trees that read rows as a `Reader` gives them.
+Boosted trees get numbers as their places among cuts, see `Binned`; forests get exact numbers, see
+`Exact`. Both are fitted encoders that also write the splits of fitted trees as those of trees that
+read rows as a `Reader` gives them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -69,11 +69,7 @@ class Binned:
         Cuts of each column that trees read, filled up with infinity; zeros for codes.
     x : float64 ndarray of shape (n, F)
         Training rows, numbers as places among the cuts of their column.
-    share : type
-        Type of the shares of classes in the leaves of a forest.
     """
-
-    share = np.float64
 
     def __init__(self, reader: Reader, x: Floats) -> None:
         self.codes = reader.codes
@@ -100,68 +96,42 @@ class Binned:
         place = np.minimum(threshold, MAX_CUTS).astype(np.int64)
         return self.cuts[column, place]
 
-    def splits(self, tree: Any, nodes: Ints) -> Splits:
-        """Read splits of a tree of a random forest, which splits codes like numbers."""
-        column, threshold = tree.feature[nodes], tree.threshold[nodes]
-        left = np.arange(MISSING + 1) <= threshold[:, None]
-        left[column >= self.codes] = False
-        left[:, MISSING] = tree.missing_go_to_left[nodes]
-        bits = np.packbits(left, axis=1, bitorder="little")[:, 0]
-        return column, self.cut(column, threshold), bits
-
 
 class Exact:
     """Exact numbers, with medians in place of missing ones, and one-hot columns of codes.
 
     Numbers are rounded to float32, in which scikit-learn's trees compare them. A split of a one-hot
-    column or of a marked gap is a split of codes or of missing values by the trees that are read
-    from them, and a missing number goes where the median goes, so nothing but trees is stored.
+    column is a split of codes by the trees that are read from them, and a missing number goes where
+    the median goes, so nothing but trees is stored.
 
     Parameters
     ----------
     reader : Reader
     x : float64 ndarray of shape (n, F)
         Training rows as the reader gives them.
-    indicators : bool
-        Whether columns mark missing numbers.
 
     Attributes
     ----------
     x : float32 ndarray of shape (n, D)
-        Training rows: one-hot codes, then numbers, then marks of missing numbers.
-    share : type
-        Type of the shares of classes in leaves. Most of them are 0 or 1, and none is rounded by
-        more than 2⁻¹².
+        Training rows: one-hot codes, then numbers.
     """
 
-    share = np.float16
-
-    def __init__(self, reader: Reader, x: Floats, *, indicators: bool) -> None:
+    def __init__(self, reader: Reader, x: Floats) -> None:
         levels = [(column, k) for column, n in enumerate(reader.code_sizes) for k in range(n)]
-        coded, self._level = np.array(levels, dtype=np.int64).reshape(-1, 2).T
-        numbers = x[:, reader.codes :]
-        missing = np.isnan(numbers)
-        self._median = np.zeros(numbers.shape[1], dtype=np.float32)
-        present = ~missing.all(axis=0)
+        self._coded, self._level = np.array(levels, dtype=np.int64).reshape(-1, 2).T
+        self._codes = reader.codes
+        numbers = x[:, self._codes :]
+        present = ~np.isnan(numbers).all(axis=0)
+        self._median = np.zeros(len(present), dtype=np.float32)
         self._median[present] = _single(np.nanmedian(numbers[:, present], axis=0))
-        marked = np.flatnonzero(missing.any(axis=0)) if indicators else np.empty(0, dtype=np.int64)
-        self._column = np.concatenate(
-            [coded, reader.codes + np.arange(numbers.shape[1]), reader.codes + marked]
-        )
-        self._ends = np.cumsum([len(coded), numbers.shape[1]])
         self.x = self.read(x)
 
     def read(self, x: Floats) -> Singles:
         """Encode rows (n, F) as trees see them in training, (n, D)."""
-        coded, number, marked = np.split(self._column, self._ends)
-        numbers = x[:, number]
-        missing = np.isnan(numbers)
-        parts = [
-            x[:, coded] == self._level,
-            np.where(missing, self._median, _single(numbers)),
-            np.isnan(x[:, marked]),
-        ]
-        return np.concatenate(parts, axis=1, dtype=np.float32)
+        numbers = x[:, self._codes :]
+        exact = np.where(np.isnan(numbers), self._median, _single(numbers))
+        one_hot = x[:, self._coded] == self._level
+        return np.concatenate([one_hot, exact], axis=1, dtype=np.float32)
 
     def splits(self, tree: Any, nodes: Ints) -> Splits:
         """Read splits of a tree, whose thresholds are rounded down to float32.
@@ -173,15 +143,14 @@ class Exact:
         above = threshold > exact
         threshold[above] = np.nextafter(threshold[above], np.float32(-np.inf))
         left = np.zeros(len(nodes), dtype=np.uint8)
-        kind = np.searchsorted(self._ends, feature, side="right")
-        coded, number, marked = (np.flatnonzero(kind == k) for k in range(3))
+        coded = feature < len(self._level)
         # All but the level of the column go left, missing values included.
         left[coded] = ~(np.uint8(1) << self._level[feature[coded]].astype(np.uint8))
         threshold[coded] = 0.0
-        median = self._median[feature[number] - self._ends[0]]
-        left[number] = (median <= threshold[number]) << np.uint8(MISSING)
-        threshold[marked] = np.inf
-        return self._column[feature], threshold, left
+        number = feature[~coded] - len(self._level)
+        left[~coded] = (self._median[number] <= threshold[~coded]) << np.uint8(MISSING)
+        column = np.concatenate([self._coded, self._codes + np.arange(len(self._median))])
+        return column[feature], threshold, left
 
 
 def _single(values: Floats) -> Singles:
@@ -205,8 +174,8 @@ class FoldRows(Generic[InputsT]):
         Sees: its training rows with their labels; the other rows only to predict them.
     class_costs : sequence of C floats, or None
         The user's costs of the classes, which weigh the rows of each.
-    encode : callable
-        From the reader and the training rows to the inputs of trees in training.
+    encode : type
+        `Binned` or `Exact`.
 
     Attributes
     ----------
@@ -237,11 +206,11 @@ class FoldRows(Generic[InputsT]):
         dataset: Dataset,
         fold: Fold,
         class_costs: Sequence[float] | None,
-        encode: Callable[[Reader, Floats], InputsT],
+        encode: type[InputsT],
     ) -> None:
         costs = np.ones(dataset.n_classes) if class_costs is None else np.array(class_costs)
         self.reader, x = Reader.fit(dataset, fold.train)
-        self.inputs: InputsT = encode(self.reader, x)
+        self.inputs = encode(self.reader, x)
         self.y = dataset.y[fold.train]
         weight = dataset.training_weight[fold.train] * costs[self.y]
         self.weight: Floats = weight / weight.mean()

@@ -19,9 +19,8 @@ from autoimb.runs.record import APART, RAN, TrialRecord
 from autoimb.search.history import KILLED, TrialHistory
 from autoimb.search.sampler import ask
 from autoimb.space.draw import Space, draw, infeasible
-from autoimb.space.partner import PARTNER, Bagged
+from autoimb.space.partner import PARTNER, Forest
 from autoimb.space.portfolio import duels_of, first_networks, methods_of
-from autoimb.space.reading import read_partner
 from autoimb.space.strategy import Strategy, partner
 
 __all__ = ["MAX_USELESS_TRIALS", "Agenda", "Proposal", "propose"]
@@ -52,6 +51,8 @@ class Agenda:
     random_state : int
     partners : tuple of str
         Partners that are tried, in this order.
+    min_samples_leaf : int
+        Minimum number of training rows in their leaves.
     """
 
     task: Task
@@ -61,6 +62,7 @@ class Agenda:
     n_workers: int = 1
     random_state: int = 0
     partners: tuple[str, ...] = ()
+    min_samples_leaf: int = 1
 
     @property
     def policy(self) -> SearchPolicy:
@@ -173,17 +175,18 @@ def _next_partner(history: TrialHistory, agenda: Agenda, *, left: float) -> Stra
     records = list(history.records.values())
     # With several workers the first partner starts together with the first networks.
     tried = sum(record.stage not in APART for record in records) - (agenda.n_workers == 1)
-    # Forests with a limit of leaves take time, and gain nothing on large tables.
+    # Forests of small trees take time, and gain nothing on large tables.
     folds = agenda.policy.folds
-    forests = (
+    small_forests = (
         len(agenda.task.dataset.y) < folds.rows_for_three_folds
         or agenda.partners != settings.partners
     )
-    for text, preceding in zip(agenda.partners, settings.strategies_before_partners):
-        choice = read_partner(text)
-        if tried < preceding or not (forests or not isinstance(PARTNER.make(choice), Bagged)):
+    for name, preceding in zip(agenda.partners, settings.strategies_before_partners):
+        strategy = partner(name, costs=agenda.space.costs, min_samples_leaf=agenda.min_samples_leaf)
+        model = PARTNER.make(strategy.network)
+        small = isinstance(model, Forest) and model.leaves is not None
+        if tried < preceding or (small and not small_forests):
             continue
-        strategy = partner(choice.name, costs=agenda.space.costs, **choice.values)
         before = [record for record in records if record.strategy == strategy]
         # A partner that was cut off may have ended the program, and gets one more chance.
         if len(before) < 2 and all(record.status == "killed" for record in before):

@@ -17,7 +17,8 @@ from autoimb.errors import OptionError, choices
 from autoimb.policy import DEFAULT_POLICY
 from autoimb.runtime.pool import LOCAL, Backend
 from autoimb.space.components import COMPONENTS
-from autoimb.space.reading import read_option, read_partner, read_strategy
+from autoimb.space.partner import MAX_LEAF_ROWS, PARTNER
+from autoimb.space.reading import read_option, read_strategy
 from autoimb.space.resampling.component import RESAMPLING
 from autoimb.space.resampling.samplers import checked_labels
 from autoimb.space.strategy import Strategy
@@ -91,8 +92,10 @@ class Request:
     weight : str or None
         Name of the column of row weights; None without weights, or if they were passed separately.
     partners : tuple of str
-        Tree models that may share the blend, options of ``autoimb.space.partner.PARTNER`` with
-        their parameters; empty if `strategy` is set.
+        Tree models that may share the blend, from ``autoimb.space.partner.PARTNER``; empty if
+        `strategy` is set.
+    min_samples_leaf : int
+        Minimum number of training rows in a leaf of a tree.
     blend : {"small", "accurate"}
         Whether a blend that predicts faster replaces the best one if it is nearly as good.
     holdout : float or None
@@ -136,6 +139,7 @@ class Request:
     data: str = "table"
     weight: str | None = None
     partners: tuple[str, ...] = ()
+    min_samples_leaf: int = 1
     blend: str = BLENDS[0]
     holdout: float | None = None
     max_predict_seconds: float | None = None
@@ -161,6 +165,12 @@ class Request:
             number = isinstance(limit, int | float) and limit is not True
             if limit is not None and not (number and 0 < limit < math.inf):
                 raise OptionError(f"{name} must be a number above 0, or None; got {shown(limit)}.")
+        rows: Any = self.min_samples_leaf
+        if not (isinstance(rows, int) and rows is not True and 1 <= rows <= MAX_LEAF_ROWS):
+            raise OptionError(
+                f"min_samples_leaf must be a whole number from 1 to {MAX_LEAF_ROWS:,}; "
+                f"got {shown(rows)}."
+            )
         if self.schedule not in SCHEDULES:
             raise OptionError(choices("schedule", self.schedule, SCHEDULES))
         if self.blend not in BLENDS:
@@ -316,19 +326,21 @@ def chosen_partners(asked: str | Sequence[str] | None) -> tuple[str, ...]:
     Returns
     -------
     tuple of str
-        Names, with the parameters of those that have some.
 
     Raises
     ------
     OptionError
-        If a partner or a parameter is unknown; the message names the known ones.
+        If a partner is unknown; the message names the known ones.
     """
     if asked is None:
         return ()
     names = (asked,) if isinstance(asked, str) else tuple(asked)
     if names == ("auto",):
         return DEFAULT_POLICY.suggestions.partners
-    return tuple(dict.fromkeys(str(read_partner(name)) for name in names))
+    for name in names:
+        if name not in PARTNER.names:
+            raise OptionError(choices("partner", name, ["auto", *PARTNER.names]))
+    return tuple(dict.fromkeys(names))
 
 
 def class_costs(

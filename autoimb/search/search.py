@@ -212,6 +212,7 @@ def search(
                 n_workers=request.n_jobs,
                 random_state=request.random_state,
                 partners=request.partners,
+                min_samples_leaf=request.min_samples_leaf,
             ),
             settings=StudySettings(
                 deadline=budget.search_deadline.sooner(reserved),

@@ -1,6 +1,7 @@
 """Tree models (partners) that may join a blend with the networks.
 
-They are not drawn by the search: each is evaluated as defined here, on the folds of the study.
+They are not drawn by the search: each is evaluated as defined here, on the folds of the study. The
+user may raise the minimum number of training rows in a leaf.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from dataclasses import dataclass
 
 from autoimb.space.option import Component, Int
 
-__all__ = ["PARTNER", "Bagged", "Deep", "Trees"]
+__all__ = ["MAX_LEAF_ROWS", "PARTNER", "Forest", "Trees"]
 
-_LEAF_ROWS = Int(1, 100, log=True)  # minimum number of training rows of a leaf of deep trees
+MAX_LEAF_ROWS = 1_000  # largest minimum number of training rows in a leaf
 
 
 @dataclass(frozen=True)
@@ -40,90 +41,76 @@ class Trees:
 
 
 @dataclass(frozen=True)
-class Bagged:
-    """Hyperparameters of a random forest, independent of the table.
+class Forest:
+    """Hyperparameters of a forest, independent of the table.
 
     Attributes
     ----------
     trees : int
         Maximum number of trees.
-    leaves : int
-        Maximum number of leaves of a tree.
+    min_leaf_rows : int
+        Minimum number of rows of a leaf.
+    leaves : int or None
+        Maximum number of leaves of a tree; None for deep trees without a limit.
     features : float or None
         Share of the columns that are candidates at each split; None for the square root of their
         number.
-    """
-
-    trees: int
-    leaves: int
-    features: float | None
-
-
-@dataclass(frozen=True)
-class Deep:
-    """Hyperparameters of a forest without a limit of leaves, independent of the table.
-
-    Attributes
-    ----------
     extra : bool
         True for extremely randomized trees, which draw thresholds at random and learn from all
         training rows; False for a random forest, whose trees learn from bootstrap samples.
-    min_leaf_rows : int
-        Minimum number of rows of a leaf.
-    trees : int
-        Maximum number of trees.
-    indicators : bool
-        Whether trees can split missing numbers from others. Medians replace them in any case.
     """
 
-    extra: bool
+    trees: int
     min_leaf_rows: int
-    trees: int = 200
-    indicators: bool = False
+    leaves: int | None = None
+    features: float | None = None
+    extra: bool = False
 
 
-PARTNER: Component[Trees | Bagged | Deep] = Component(
-    "partner", "A tree model that may join the blend."
-)
+PARTNER: Component[Trees | Forest] = Component("partner", "A tree model that may join the blend.")
 
 
-@PARTNER.option()
-def medium_trees() -> Trees:
+@PARTNER.option(min_samples_leaf=Int(3, MAX_LEAF_ROWS))
+def medium_trees(*, min_samples_leaf: int) -> Trees:
     """Boosted trees of 16 leaves: histogram gradient boosting (Friedman, 2001; Ke et al., 2017)."""
-    return Trees(learning_rate=0.05, leaves=16, min_leaf_rows=3, l2=1.0, features=0.3)
+    return Trees(
+        learning_rate=0.05, leaves=16, min_leaf_rows=min_samples_leaf, l2=1.0, features=0.3
+    )
 
 
-@PARTNER.option()
-def small_trees() -> Trees:
+@PARTNER.option(min_samples_leaf=Int(3, MAX_LEAF_ROWS))
+def small_trees(*, min_samples_leaf: int) -> Trees:
     """Boosted trees of 6 leaves: few columns act together."""
-    return Trees(learning_rate=0.06, leaves=6, min_leaf_rows=3, l2=1.0, features=0.5)
+    return Trees(learning_rate=0.06, leaves=6, min_leaf_rows=min_samples_leaf, l2=1.0, features=0.5)
 
 
-@PARTNER.option()
-def large_trees() -> Trees:
+@PARTNER.option(min_samples_leaf=Int(8, MAX_LEAF_ROWS))
+def large_trees(*, min_samples_leaf: int) -> Trees:
     """Boosted trees of 32 leaves: many columns act together."""
-    return Trees(learning_rate=0.05, leaves=32, min_leaf_rows=8, l2=3.0, features=0.3)
+    return Trees(
+        learning_rate=0.05, leaves=32, min_leaf_rows=min_samples_leaf, l2=3.0, features=0.3
+    )
 
 
-@PARTNER.option()
-def forest() -> Bagged:
+@PARTNER.option(min_samples_leaf=Int(1, MAX_LEAF_ROWS))
+def forest(*, min_samples_leaf: int) -> Forest:
     """Random forest (Breiman, 2001) of trees of up to 64 leaves."""
-    return Bagged(trees=100, leaves=64, features=None)
+    return Forest(trees=100, min_leaf_rows=min_samples_leaf, leaves=64)
 
 
-@PARTNER.option()
-def wide_forest() -> Bagged:
+@PARTNER.option(min_samples_leaf=Int(1, MAX_LEAF_ROWS))
+def wide_forest(*, min_samples_leaf: int) -> Forest:
     """Random forest whose splits choose from three tenths of the columns."""
-    return Bagged(trees=100, leaves=64, features=0.3)
+    return Forest(trees=100, min_leaf_rows=min_samples_leaf, leaves=64, features=0.3)
 
 
-@PARTNER.option(min_samples_leaf=_LEAF_ROWS)
-def deep_extra_trees(*, min_samples_leaf: int) -> Deep:
+@PARTNER.option(min_samples_leaf=Int(1, MAX_LEAF_ROWS))
+def deep_extra_trees(*, min_samples_leaf: int) -> Forest:
     """Extremely randomized trees (Geurts et al., 2006) without a limit of leaves."""
-    return Deep(extra=True, min_leaf_rows=min_samples_leaf)
+    return Forest(trees=200, min_leaf_rows=min_samples_leaf, extra=True)
 
 
-@PARTNER.option(min_samples_leaf=_LEAF_ROWS)
-def deep_forest(*, min_samples_leaf: int) -> Deep:
-    """Random forest without a limit of leaves, on exact numbers."""
-    return Deep(extra=False, min_leaf_rows=min_samples_leaf)
+@PARTNER.option(min_samples_leaf=Int(1, MAX_LEAF_ROWS))
+def deep_forest(*, min_samples_leaf: int) -> Forest:
+    """Random forest without a limit of leaves."""
+    return Forest(trees=200, min_leaf_rows=min_samples_leaf)

@@ -10,8 +10,7 @@ from typing import Any
 from autoimb.errors import OptionError, choices
 from autoimb.space.components import COMPONENTS
 from autoimb.space.draw import Space
-from autoimb.space.option import Choice, Component, Float, OneOf, Range, Value
-from autoimb.space.partner import PARTNER
+from autoimb.space.option import Choice, Float, OneOf, Range, Value
 from autoimb.space.resampling.component import RESAMPLING
 from autoimb.space.resampling.samplers import (
     is_sampler,
@@ -21,7 +20,7 @@ from autoimb.space.resampling.samplers import (
 )
 from autoimb.space.strategy import STRENGTHS, Strategy
 
-__all__ = ["read_option", "read_partner", "read_strategy"]
+__all__ = ["read_option", "read_strategy"]
 
 
 def read_option(component: str, value: Any) -> str:
@@ -38,22 +37,6 @@ def read_option(component: str, value: Any) -> str:
     if component == RESAMPLING.name:
         return read_sampler(value)
     raise OptionError(choices(f"{component} option", value, names))
-
-
-def read_partner(text: object) -> Choice:
-    """Read a tree model, such as ``"forest"`` or ``"deep_forest(min_samples_leaf=5)"``.
-
-    Parameters that the text leaves out have the low ends of their ranges.
-
-    Raises
-    ------
-    OptionError
-        With the unknown tree model or parameter, or with the value and the rule that it violates.
-    """
-    name, params = _from_text(str(text))
-    if name not in PARTNER.names:
-        raise OptionError(choices("partner", name, ["auto", *PARTNER.names]))
-    return _checked(PARTNER, name, PARTNER[name].lowest | params)
 
 
 def read_strategy(value: object) -> Strategy:
@@ -130,13 +113,8 @@ def _choice(component: str, value: object) -> Choice:
     if takes_samplers and is_sampler(name):
         sampler, written = sampler_parts(name)
         return Choice(sampler_text(sampler, written | params))
-    return _checked(COMPONENTS[component], name, params)
-
-
-def _checked(component: Component[Any], name: str, params: Mapping[str, Any]) -> Choice:
-    """Check the parameters of an option, which have to be complete."""
-    ranges = component[name].ranges
-    option = f"{component.name} {name!r}"
+    ranges = COMPONENTS[component][name].ranges
+    option = f"{component} {name!r}"
     if params.keys() != ranges.keys():
         raise OptionError(
             f"The {option} takes the parameters {', '.join(ranges) or 'none'}; "

@@ -9,7 +9,7 @@ from typing import Any
 from autoimb.errors import OptionError
 from autoimb.space.components import COMPONENTS, CONTROL
 from autoimb.space.ensemble import draws_balanced_rows
-from autoimb.space.option import Choice, Option, Value
+from autoimb.space.option import Choice, Option
 from autoimb.space.partner import PARTNER
 
 __all__ = ["STRENGTHS", "Strategy", "option_of", "partner"]
@@ -108,7 +108,7 @@ class Strategy:
         """Return a one-line description: the imbalance methods, then the network and its size."""
         methods = [getattr(self, component).brief for component in self.methods]
         if self.is_partner:
-            return f"trees, {self.network.brief}"
+            return f"trees, {self.network.name}"
         shape = self.network.values
         sizes = "×".join(str(shape[key]) for key in ("k", "width", "depth") if key in shape)
         embedding = shape.get("embedding", "none")
@@ -125,7 +125,7 @@ def option_of(component: str, choice: Choice) -> Option[Any]:
     return COMPONENTS[component][choice.name]
 
 
-def partner(name: str, *, costs: bool, **params: Value) -> Strategy:
+def partner(name: str, *, costs: bool, min_samples_leaf: int = 1) -> Strategy:
     """Return the strategy of a partner: a control with the partner in place of the network.
 
     Parameters
@@ -134,11 +134,12 @@ def partner(name: str, *, costs: bool, **params: Value) -> Strategy:
         Name of an option of `PARTNER`.
     costs : bool
         Whether the user specified costs, which are then the class weights.
-    **params : int, float, str or bool
-        Parameters of the option; by default the low ends of their ranges.
+    min_samples_leaf : int
+        Minimum number of training rows in a leaf, where the option has a lower one.
     """
     control = {component: Choice(option) for component, option in CONTROL.items()}
     if costs:
         control["class_weight"] = Choice("costs")
-    values = PARTNER[name].lowest | params
-    return Strategy(**control, network=Choice(name, tuple(values.items())))
+    lowest = PARTNER[name].lowest["min_samples_leaf"]
+    leaf_rows = max(int(lowest), min_samples_leaf)
+    return Strategy(**control, network=Choice(name, (("min_samples_leaf", leaf_rows),)))

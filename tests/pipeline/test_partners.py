@@ -38,10 +38,10 @@ from autoimb.evaluation.outcome import Cut, Failed, Outcome, Scored
 from autoimb.evaluation.task import Task, Trial
 from autoimb.evaluation.workload import MIN_DEEP_TREES, forest_trees
 from autoimb.partners import trees as trees_module
-from autoimb.partners.fit import FoldModels, Growth, _BoostedTrees, fit_trees
+from autoimb.partners.fit import FoldModels, Growth, _BoostedTrees, _checkpoints, fit_trees
 from autoimb.partners.reader import Reader
 from autoimb.partners.rows import Binned, Exact, FoldRows
-from autoimb.partners.trees import FittedTrees, Nodes
+from autoimb.partners.trees import FittedTrees, Nodes, _Tables, _Walk
 from autoimb.pipeline.artifact import save, strategy_arrays, strategy_of
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy, Suggestions
 from autoimb.randomness import Key, Purpose, stream
@@ -51,9 +51,8 @@ from autoimb.search.history import TrialHistory
 from autoimb.search.propose import Agenda, propose
 from autoimb.search.request import chosen_partners
 from autoimb.search.select import choose
-from autoimb.space.option import Choice
-from autoimb.space.partner import PARTNER, Bagged, Deep, Trees
-from autoimb.space.reading import read_partner
+from autoimb.space.draw import Space
+from autoimb.space.partner import PARTNER, Forest, Trees
 from autoimb.space.strategy import Strategy, partner
 from tests.evaluation.test_blend import case as blend_case
 from tests.evaluation.test_blend import result_of
@@ -83,11 +82,11 @@ from tests.training.test_law1 import (
 )
 
 POLICY = SearchPolicy()
-MANY = Bagged(trees=1_000, leaves=64, features=None)
-SMALL_FOREST = Bagged(trees=20, leaves=8, features=None)
+MANY = Forest(trees=1_000, min_leaf_rows=1, leaves=64)
+SMALL_FOREST = Forest(trees=20, min_leaf_rows=1, leaves=8)
 FEW = Trees(learning_rate=0.2, leaves=8, min_leaf_rows=3, l2=1.0, features=0.5)
-EXTRA = Deep(extra=True, min_leaf_rows=1, trees=50)
-DEEP_FOREST = Deep(extra=False, min_leaf_rows=1, trees=50)
+EXTRA = Forest(trees=50, min_leaf_rows=1, extra=True)
+DEEP_FOREST = Forest(trees=50, min_leaf_rows=1)
 of_every_kind = pytest.mark.parametrize(
     "option", [FEW, SMALL_FOREST, EXTRA, DEEP_FOREST], ids=["boosted", "bagged", "extra", "deep"]
 )
@@ -106,7 +105,7 @@ def trains_on(rows: np.ndarray, scored: np.ndarray | None = None) -> Fold:
 def fitted_on(
     dataset: Dataset,
     folds: Any,
-    option: Trees | Bagged | Deep,
+    option: Trees | Forest,
     deadline: Deadline | None = None,
     *,
     iterations: int = 50,
@@ -189,90 +188,66 @@ def assert_uses_all_kinds_of_splits(trees: FittedTrees) -> None:
     assert set(np.unique(trees.nodes.left >> 7)) == {0, 1}
 
 
-@pytest.mark.parametrize(
-    ("kind", "n_rows", "leaves", "features"),
-    [
-        ("binary", 900, 60, None),
-        ("multiclass", 900, 60, 0.5),
-        ("binary", 16_000, 20_000, 1.0),
-    ],
-)
-def test_forests_answer_as_scikit_learns_do(
-    kind: str, n_rows: int, leaves: int, features: float | None
-) -> None:
-    dataset = with_gaps(kind, n_rows)
-    rows = np.arange(0, n_rows, 2)
-    if features == 1.0:  # noise grows deep trees
-        noise = np.random.default_rng(0).integers(0, dataset.n_classes, n_rows)
-        dataset, rows = replace(dataset, y=noise), np.arange(n_rows)
-    fold, option = trains_on(rows), Bagged(4, leaves, features)
-    forest = fitted_on(dataset, [fold], option, iterations=4).folds[0]
-    fold_rows = FoldRows(dataset, fold, None, Binned)
-    model = RandomForestClassifier(
-        4,
-        max_leaf_nodes=leaves,
-        max_features=features or "sqrt",
+def sklearns(rows: FoldRows[Exact], option: Forest, n_trees: int) -> Any:
+    """Return the fitted forest of scikit-learn of the first fold."""
+    forest = ExtraTreesClassifier if option.extra else RandomForestClassifier
+    model = forest(
+        n_trees,
+        max_leaf_nodes=option.leaves,
+        min_samples_leaf=option.min_leaf_rows,
+        max_features=option.features or "sqrt",
         random_state=int(Key(0, fold=0).stream(Purpose.TREES).integers(2**31)),
     )
-    model.fit(fold_rows.inputs.x, fold_rows.y, sample_weight=fold_rows.weight)
-    columns = new_rows()
-    x, copied = fold_rows.reader.read(columns)
-    places = fold_rows.inputs.read(x)
-    assert np.isnan(places).any()
-    proba = proba_of(forest, columns)
-    expected = fold_rows.reader.average(model.predict_proba(places), copied)
-    np.testing.assert_allclose(proba, expected, rtol=0, atol=1e-11)
-    assert_uses_all_kinds_of_splits(forest)
-    assert forest.nodes.sizes.max() > min(leaves / 2, 3_000)
-    assert forest.has_tables == (leaves <= 64)
-    np.testing.assert_array_equal(proba_of(restored(forest), columns), proba)
+    return model.fit(rows.inputs.x, rows.y, sample_weight=rows.weight)
 
 
-@pytest.mark.parametrize("kind", ["binary", "multiclass"])
-@pytest.mark.parametrize("indicators", [False, True])
-@pytest.mark.parametrize(("extra", "leaf_rows"), [(True, 1), (True, 5), (False, 1), (False, 5)])
-def test_deep_forests_answer_as_scikit_learns_do(
-    kind: str, indicators: bool, extra: bool, leaf_rows: int
-) -> None:
+@pytest.mark.parametrize(
+    ("kind", "option"),
+    [
+        ("binary", Forest(20, 1, leaves=60)),
+        ("multiclass", Forest(20, 1, leaves=60, features=0.5)),
+        ("multiclass", Forest(20, 1)),
+        ("binary", Forest(20, 5)),
+        ("binary", Forest(20, 1, extra=True)),
+        ("multiclass", Forest(20, 5, extra=True)),
+    ],
+)
+def test_forests_answer_as_scikit_learns_do(kind: str, option: Forest) -> None:
     """Shares in leaves are rounded to float16, and a stump is one more tree."""
-    dataset, fold = with_gaps(kind, 600), trains_on(np.arange(0, 600, 2))
-    option = Deep(extra=extra, min_leaf_rows=leaf_rows, indicators=indicators)
-    (deep,) = fitted_on(dataset, [fold], option, iterations=20).folds
-    rows = FoldRows(dataset, fold, None, partial(Exact, indicators=indicators))
+    dataset, fold = with_gaps(kind, 900), trains_on(np.arange(0, 900, 2))
+    pure = option.leaves is None and option.min_leaf_rows == 1
+    if pure:  # noise grows deep trees
+        noise = np.random.default_rng(0).integers(0, dataset.n_classes, 900)
+        dataset = replace(dataset, y=noise)
+    (forest,) = fitted_on(dataset, [fold], option, iterations=20).folds
+    assert forest.has_tables == (not pure)
+    rows = FoldRows(dataset, fold, None, Exact)
     assert not np.isnan(rows.inputs.x).any()
-    sklearns = ExtraTreesClassifier if extra else RandomForestClassifier
-    seed = int(Key(0, fold=0).stream(Purpose.TREES).integers(2**31))
-    model = sklearns(20, min_samples_leaf=leaf_rows, random_state=seed)
-    model.fit(rows.inputs.x, rows.y, sample_weight=rows.weight)
     columns = new_rows()
-    x, copied = deep.reader.read(columns)
+    x, copied = forest.reader.read(columns)
     assert np.isnan(x).any()
     assert len(copied)
     prior = np.bincount(rows.y) / len(rows.y)
-    expected = (20 * model.predict_proba(rows.inputs.read(x)) + prior) / 21
-    expected = deep.reader.average(expected, copied)
-    proba = proba_of(deep, columns)
-    np.testing.assert_allclose(proba, expected, rtol=0, atol=3e-4)
-    if leaf_rows == 1:  # all shares but those of the stump are 0 or 1
-        np.testing.assert_allclose(proba, expected, rtol=0, atol=3e-5)
-    assert_uses_all_kinds_of_splits(deep)
-    np.testing.assert_array_equal(proba_of(restored(deep), columns), proba)
+    expected = 20 * sklearns(rows, option, 20).predict_proba(rows.inputs.read(x)) + prior
+    expected = forest.reader.average(expected / 21, copied)
+    proba = proba_of(forest, columns)
+    # All shares of a pure leaf are 0 or 1, and only those of the stump are rounded.
+    np.testing.assert_allclose(proba, expected, rtol=0, atol=3e-5 if pure else 3e-4)
+    assert_uses_all_kinds_of_splits(forest)
+    np.testing.assert_array_equal(proba_of(restored(forest), columns), proba)
 
 
-@pytest.mark.parametrize("extra", [True, False])
-def test_deep_trees_compare_numbers_as_scikit_learn_does(extra: bool) -> None:
+@pytest.mark.parametrize("option", [EXTRA, DEEP_FOREST, replace(SMALL_FOREST, trees=50)])
+def test_forests_compare_numbers_as_scikit_learn_does(option: Forest) -> None:
     """Rows at each threshold, next to it in float32, and next to it in float64."""
     random = np.random.default_rng(0)
     integers = random.integers(2**24 - 50, 2**24 + 50, 400).astype(np.float64)
     frame = pd.DataFrame({"integer": integers, "number": random.normal(size=400)})
     y = (random.random(400) < 0.3).astype(np.int64)
     dataset, fold = dataset_of(frame, y), trains_on(np.arange(400))
-    (deep,) = fitted_on(dataset, [fold], Deep(extra=extra, min_leaf_rows=1)).folds
-    rows = FoldRows(dataset, fold, None, partial(Exact, indicators=False))
-    sklearns = ExtraTreesClassifier if extra else RandomForestClassifier
-    seed = int(Key(0, fold=0).stream(Purpose.TREES).integers(2**31))
-    model = sklearns(50, random_state=seed)
-    model.fit(rows.inputs.x, rows.y, sample_weight=rows.weight)
+    (forest,) = fitted_on(dataset, [fold], option).folds
+    rows = FoldRows(dataset, fold, None, Exact)
+    model = sklearns(rows, option, 50)
     trees = [tree.tree_ for tree in model.estimators_]
     at = np.concatenate([tree.threshold[tree.feature >= 0] for tree in trees])
     singles = at.astype(np.float32)
@@ -280,13 +255,12 @@ def test_deep_trees_compare_numbers_as_scikit_learn_does(extra: bool) -> None:
     values = np.concatenate([at, *(np.nextafter(at, end) for end in (-np.inf, np.inf))])
     values = np.concatenate([values, singles, *beside, [1e300, -1e300]])
     x = np.stack([values, random.permutation(values)], axis=1)
-    leaves = model.apply(rows.inputs.read(x))
-    proba = np.stack([tree.value[:, 0, 1][leaf] for tree, leaf in zip(trees, leaves.T)])
-    scores = deep.scorer()(x)[:, 1] - y.mean() / 51
-    np.testing.assert_allclose(scores, proba.sum(axis=0) / 51, rtol=0, atol=3e-4)
-    whole = np.isin(proba, [0, 1]).all(axis=0)
-    assert whole.mean() > 0.1
-    np.testing.assert_allclose(scores[whole], proba[:, whole].sum(axis=0) / 51, atol=3e-5)
+    shares = [
+        tree.value[:, 0, 1][leaf] / tree.value[leaf, 0].sum(axis=1)
+        for tree, leaf in zip(trees, model.apply(rows.inputs.read(x)).T)
+    ]
+    expected = (np.float16(np.stack(shares)).astype(float).sum(axis=0) + np.float16(y.mean())) / 51
+    np.testing.assert_allclose(forest.scorer()(x)[:, 1], expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("n_rows", [1, 2, 1_023, 1_025])
@@ -315,7 +289,7 @@ def test_blocks_of_trees_add_up(kind: str, monkeypatch: pytest.MonkeyPatch) -> N
 @of_every_kind
 @pytest.mark.parametrize("present", [[1], [0, 2], [1, 2]])
 def test_a_class_that_training_lacks_gets_next_to_nothing(
-    option: Trees | Bagged | Deep, present: list[int]
+    option: Trees | Forest, present: list[int]
 ) -> None:
     dataset = dataset_of(*mixed_table("multiclass", 300))
     rows = np.flatnonzero(np.isin(dataset.y, present))
@@ -326,9 +300,9 @@ def test_a_class_that_training_lacks_gets_next_to_nothing(
 
 @pytest.mark.parametrize(
     ("stumps", "tolerance"),
-    [(replace(FEW, min_leaf_rows=10**6), 1e-6), (Bagged(50, 2, None), 0.05)],
+    [(replace(FEW, min_leaf_rows=10**6), 1e-6), (Forest(50, 1, leaves=2), 0.05)],
 )
-def test_costs_are_taken_back(stumps: Trees | Bagged | Deep, tolerance: float) -> None:
+def test_costs_are_taken_back(stumps: Trees | Forest, tolerance: float) -> None:
     """They weigh the rows; before they are put on, probabilities are those of the table."""
     dataset = dataset_of(*mixed_table("binary", 400))
     folds = plan_folds(dataset.y, cv=2, random_state=0).folds
@@ -358,7 +332,7 @@ def test_tables_of_one_kind_of_columns(empty: str) -> None:
 
 
 @of_every_kind
-def test_a_level_that_training_lacks_is_an_average_one(option: Trees | Bagged | Deep) -> None:
+def test_a_level_that_training_lacks_is_an_average_one(option: Trees | Forest) -> None:
     random = np.random.default_rng(0)
     levels = random.choice(["a", "b", "c", "d"], 4_000, p=[0.1, 0.2, 0.3, 0.4])
     rates = {"a": 0.6, "b": 0.2, "c": 0.1, "d": 0.02}
@@ -405,13 +379,19 @@ def test_rows_of_no_weight_have_no_say() -> None:
 def test_growing_ends_where_no_checkpoint_is_better() -> None:
     dataset = dataset_of(*mixed_table("binary", 200))
     folds = plan_folds(dataset.y, cv=3, random_state=0).folds
-    grown = fitted_on(dataset, folds, FEW, iterations=800)
-    assert len(grown.curve) < grown.planned < 20
+    measured = []
+
+    def measure(y: np.ndarray, proba: np.ndarray, weight: np.ndarray) -> float:
+        measured.append(len(y))
+        return 0.0
+
+    grown = fitted_on(dataset, folds, FEW, iterations=800, measure=measure)
+    assert len(measured) < 3 * len(_checkpoints(800))
     assert not grown.cut
 
 
 @of_every_kind
-def test_nothing_is_fitted_after_the_deadline(option: Trees | Bagged | Deep) -> None:
+def test_nothing_is_fitted_after_the_deadline(option: Trees | Forest) -> None:
     dataset = dataset_of(*mixed_table("binary", 200))
     folds = plan_folds(dataset.y, cv=3, random_state=0).folds
     with pytest.raises(DeadlineExceeded):
@@ -459,7 +439,7 @@ def test_trees_score_every_row_once(name: str) -> None:
 # --- no leak --------------------------------------------------------------------------------------
 
 
-def observed(dataset: Dataset, option: Trees | Bagged | Deep = FEW) -> Stations:
+def observed(dataset: Dataset, option: Trees | Forest = FEW) -> Stations:
     """Return all that predicts the rows of one fold, the other folds' values being scripted."""
     calls = iter(range(10**6))
 
@@ -467,19 +447,17 @@ def observed(dataset: Dataset, option: Trees | Bagged | Deep = FEW) -> Stations:
         checkpoint, fold = divmod(next(calls), FOLDS)
         return float(proba[y == 1, 1].mean() if fold == FOLD else SCRIPT[checkpoint, fold])
 
-    iterations = option.trees if isinstance(option, Bagged) else 40
     iterations = 40 if isinstance(option, Trees) else option.trees
     models = fitted_on(dataset, folds_of().folds, option, iterations=iterations, measure=measure)
     trees = models.folds[FOLD]
     return {
         "trees": (trees.to_arrays(), trees.reader.numbers),
-        "iterations": models.iterations[FOLD],
         "posterior": proba_of(trees, base_dataset().columns),
     }
 
 
 @of_every_kind
-def test_a_scored_row_reaches_nothing_in_its_trees(option: Trees | Bagged | Deep) -> None:
+def test_a_scored_row_reaches_nothing_in_its_trees(option: Trees | Forest) -> None:
     assert_blind(partial(observed, option=option), base_dataset(), all_changes(scored_rows()))
 
 
@@ -641,7 +619,6 @@ def test_predictions_are_those_of_the_deployed_trees() -> None:
     folds = plan_folds(dataset.y, cv=3, random_state=0).folds
     growth = Growth(20, steady, Deadline(), deployable=lambda fold, trees: trees.n_trees // 2)
     models = fit_trees(dataset, folds, EXTRA, growth, seed=0)
-    assert models.iterations == (10, 10, 10)
     for fold, trees, proba in zip(folds, models.folds, models.posteriors):
         assert trees.n_trees == 10
         np.testing.assert_array_equal(proba_of(trees, dataset.columns.take(fold.score)), proba)
@@ -672,7 +649,7 @@ def test_a_deep_forest_without_time_for_enough_trees_is_infeasible() -> None:
     dataset = dataset_of(*mixed_table("binary", 600))
     plan = short_plan(dataset, plan_folds(dataset.y, cv=3, random_state=0))
     assert forest_trees(dataset, plan, EXTRA) == EXTRA.trees
-    with pytest.raises(InfeasibleError, match="has time for 0 trees"):
+    with pytest.raises(InfeasibleError, match="time for 0 deep trees"):
         forest_trees(dataset, replace(plan, operations=1.0), EXTRA)
 
 
@@ -681,6 +658,26 @@ def test_the_rows_of_a_leaf_are_an_option() -> None:
     assert many.strategy["network"]["params"] == {"min_samples_leaf": 20}
     nodes = [sum(len(trees.nodes.column) for trees in part.trees) for part in (few, many)]
     assert nodes[1] < nodes[0] / 2
+
+
+@pytest.mark.parametrize("name", PARTNER.names)
+def test_leaves_have_at_least_so_many_rows(name: str) -> None:
+    dataset = dataset_of(*mixed_table("binary", 400))
+    strategy = partner(name, costs=False, min_samples_leaf=25)
+    assert Strategy.from_json(strategy.to_json()) == strategy
+    option, rows = PARTNER.make(strategy.network), np.arange(400)
+    (trees,) = fitted_on(dataset, [trains_on(rows)], option, iterations=5).folds
+    x, _ = trees.reader.read(dataset.columns)
+    find = (_Tables if trees.has_tables else _Walk)(trees.nodes, trees.reader.codes)
+    leaf = find(x.astype(trees.nodes.threshold.dtype))
+    counts = np.unique(leaf, return_counts=True)[1]
+    assert len(counts) > 2 * trees.n_trees
+    # A random forest counts the rows of its samples, and statistics of levels are cross-fitted.
+    assert np.quantile(counts, 0.1) >= 25
+    default = partner(name, costs=False)
+    assert default.network.values["min_samples_leaf"] == (
+        {"large_trees": 8}.get(name, 3) if isinstance(option, Trees) else 1
+    )
 
 
 # --- the blend ------------------------------------------------------------------------------------
@@ -873,37 +870,27 @@ def test_partners_are_chosen_by_name() -> None:
         chosen_partners(["catboost"])
 
 
-def test_a_partner_may_have_a_parameter() -> None:
-    assert read_partner("forest") == Choice("forest")
-    assert read_partner("deep_forest") == Choice("deep_forest", (("min_samples_leaf", 1),))
-    text = "deep_forest(min_samples_leaf=5)"
-    assert chosen_partners(text) == (text,)
-    choice = read_partner(text)
-    trees = partner(choice.name, costs=False, **choice.values)
-    assert str(trees.network) == text
-    assert Strategy.from_json(trees.to_json()) == trees
-    with pytest.raises(OptionError, match=r"whole number from 1 to 100, got '0'"):
-        chosen_partners("deep_forest(min_samples_leaf=0)")
-    with pytest.raises(OptionError, match="takes the parameters none; got depth"):
-        chosen_partners("forest(depth=3)")
-
-
 @pytest.mark.usefixtures("minimal_work")
 @pytest.mark.parametrize(
     ("kind", "trees"),
     [
         ("binary", "small_trees"),
         ("multiclass", "small_trees"),
-        ("multiclass", "deep_extra_trees(min_samples_leaf=2)"),
+        ("multiclass", "deep_extra_trees"),
     ],
 )
 def test_a_search_with_trees(kind: str, trees: str, tmp_path: Path) -> None:
     frame, y = mixed_table(kind, 250)
-    search = {**ONE_TRIAL, "n_trials": 2, "partners": trees, "cv": 3}
+    search = {**ONE_TRIAL, "n_trials": 2, "partners": trees, "min_samples_leaf": 4, "cv": 3}
     clf = AutoImbClassifier(**search).fit(frame, y)
     board = clf.leaderboard()
     assert sorted(board["stage"]) == ["network", "network", "partner"]
     assert not clf.best_strategy_.is_partner
+    assert {
+        record.strategy.network.values["min_samples_leaf"]
+        for record in clf.records_
+        if record.stage == "partner"
+    } == {4}
     page = render(clf.facts_)
     assert "Trees alone" in page
     assert ("Networks alone" in page) == (
@@ -925,7 +912,7 @@ def test_the_command_line_knows_them(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main([*words, "--partners", "catboost", "--n-trials", "1"]) == 2
     assert "medium_trees" in capsys.readouterr().err
     few = ["--n-trials", "2", "--n-jobs", "1", "--out", str(run)]
-    assert main([*words, "--partners", "small_trees", *few]) == 0
+    assert main([*words, "--partners", "small_trees", "--min-samples-leaf", "5", *few]) == 0
     assert main(["status", str(run)]) == 0
     assert "2 strategies (2 complete), 1 partners" in capsys.readouterr().out
     assert main(["refit", str(run), str(data), "-o", str(tmp_path / "new.autoimb")]) == 0

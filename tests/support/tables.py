@@ -146,13 +146,14 @@ def outcome_of(
     return evaluate(Task(dataset, plan, judge_of(dataset, plan, metric)), Trial(strategy))
 
 
-def small_trees(name: str = "small_trees", **params: Value) -> FittedStrategy:
+def small_trees(name: str = "small_trees", *, min_samples_leaf: int = 1) -> FittedStrategy:
     """Fit a partner on the table of `pipelines`, so that its pipeline can hold it."""
     frame = table()
     y = (frame["amount"].fillna(0) > 1.5).to_numpy().astype(np.int64)
     dataset = dataset_of(frame, y)
     plan = short_plan(dataset, plan_folds(y, cv=2, random_state=0))
-    outcome = outcome_of(partner(name, costs=False, **params), dataset, plan)
+    strategy = partner(name, costs=False, min_samples_leaf=min_samples_leaf)
+    outcome = outcome_of(strategy, dataset, plan)
     assert isinstance(outcome, Scored)
     assert outcome.fitted is not None
     return outcome.fitted
