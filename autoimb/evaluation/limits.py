@@ -60,10 +60,10 @@ _PRODUCTS_PER_SECOND = 40e9
 # Element-wise values of a network per second of prediction on one thread
 # (reports/design/deployment-limits.md).
 _VALUES_PER_SECOND = 200e6
-# Nodes from the roots of trees to leaves per second of prediction on one thread, of trees that are
-# looked up in tables and of larger ones (reports/design/deployment-limits.md).
-_TABLE_NODES_PER_SECOND = 300e6
-_WALK_NODES_PER_SECOND = 60e6
+# Nodes from the roots of trees to leaves per second of prediction on one thread: those in the tops
+# of trees, and those below (reports/design/deployment-limits.md).
+_TOP_NODES_PER_SECOND = 300e6
+_DEEP_NODES_PER_SECOND = 60e6
 
 MEGABYTE = 1_000_000  # bytes
 ROWS = 1_000  # rows that prediction times refer to
@@ -175,8 +175,8 @@ def _network_seconds(spec: NetworkSpec) -> float:
 
 def _tree_seconds(trees: FittedTrees) -> float:
     """Count the seconds that the trees of a fold take for a thousand rows."""
-    rate = _TABLE_NODES_PER_SECOND if trees.has_tables else _WALK_NODES_PER_SECOND
-    return ROWS * trees.path_nodes / rate
+    top, deep = trees.path_nodes
+    return ROWS * (top / _TOP_NODES_PER_SECOND + deep / _DEEP_NODES_PER_SECOND)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Trees of one fold as arrays over their nodes, and the leaves that rows reach in them.
 
-Small trees are looked up in tables, see `_Tables`, in a fraction of the time that rows take to walk
-down trees. Trees of more leaves than a word has bits are walked, see `_Walk`.
+The first splits of each tree are looked up in tables, see `_Tops`, in a fraction of the time that
+rows take to walk down them. Below the splits for which a word has bits, rows walk, see `_Walk`.
 """
 
 from __future__ import annotations
@@ -25,13 +25,9 @@ __all__ = ["MISSING", "FittedTrees", "Nodes", "Splits"]
 
 MISSING = 7  # bit of `Nodes.left` for missing values; the lower ones are for codes of categories
 
-_MAX_LEAVES = 64  # of a tree in tables: the bits of the longest word of NumPy
-_BLOCK_BYTES = 2**17  # words of the rows that are looked up together, which fit into the cache
-_TABLE_WORDS = 2**21  # approximate size of the tables of the trees that are looked up together
-# Measured on forests of 64 and of 1,700 leaves a tree: fewer rows or cells cost calls, more of them
-# leave the processor's cache.
-_WALK_ROWS = 1024  # rows that walk together
-_WALK_CELLS = 2**15  # rows times trees
+_MAX_ENDS = 64  # of the top of a tree: the bits of the longest word of NumPy
+_BLOCK_BYTES = 2**17  # words of the rows that are predicted together, which fit into the cache
+_TABLE_WORDS = 2**21  # approximate size of the tables of the trees that are predicted together
 _PASSES = 4  # levels between two removals of the rows that are at a leaf
 
 _MIN_PROBA = 1e-12  # keeps the logarithm finite
@@ -152,10 +148,10 @@ class Nodes(NamedTuple):
     def blocks(self) -> list[Nodes]:
         """Divide the trees into blocks, so that the tables of all blocks remain small.
 
-        The table of a block has a word for each of its trees and of their splits.
+        The table of a block has a word for each of its trees and of the splits in their tops.
         """
-        n_trees = len(self.output)
-        n_blocks = math.ceil(math.sqrt(n_trees * len(self.threshold) / _TABLE_WORDS))
+        n_trees, n_splits = len(self.output), int((np.minimum(self.sizes, _MAX_ENDS) - 1).sum())
+        n_blocks = math.ceil(math.sqrt(n_trees * n_splits / _TABLE_WORDS))
         edges = np.linspace(0, n_trees, max(n_blocks, 1) + 1).astype(np.int64)
         return [self.take(first, stop) for first, stop in pairwise(edges.tolist())]
 
@@ -198,14 +194,14 @@ class FittedTrees(BriefRepr):
         return len(self.nodes.output)
 
     @property
-    def has_tables(self) -> bool:
-        """Whether all trees are small enough for tables."""
-        return bool(self.nodes.sizes.max(initial=0) <= _MAX_LEAVES)
+    def path_nodes(self) -> tuple[float, float]:
+        """Number of nodes from the roots to the leaves of a row, as if all trees were balanced.
 
-    @property
-    def path_nodes(self) -> float:
-        """Number of nodes from the roots to the leaves of a row, as if all trees were balanced."""
-        return float(np.log2(np.diff(self.nodes.ends, prepend=-1) + 1).sum())
+        The first number is of the nodes in the tops of the trees, the second of those below.
+        """
+        nodes = np.log2(2 * self.nodes.sizes)
+        top = np.minimum(nodes, math.log2(2 * _MAX_ENDS)).sum()
+        return float(top), float(nodes.sum() - top)
 
     def first(self, n_trees: int) -> FittedTrees:
         """Return the first trees."""
@@ -231,36 +227,43 @@ class FittedTrees(BriefRepr):
             From rows as a `Reader` gives them, (n, F), to the scores of the classes, (n, C). The
             scores of a row do not depend on the rows beside it.
         """
-        finder = _Tables if self.has_tables else _Walk
-        blocks = self.nodes.blocks() if self.has_tables else [self.nodes]
-        found = [(finder(nodes, self.reader.codes), self._answers(nodes)) for nodes in blocks]
+        blocks = [self._block(nodes) for nodes in self.nodes.blocks()]
         number = self.nodes.threshold.dtype
 
         def score(x: Floats) -> Floats:
             with np.errstate(over="ignore"):  # a number beyond float32 is above all thresholds
                 x = x.astype(number, copy=False)
             scores = np.tile(self.baseline, (len(x), 1))
-            for leaves, answers in found:
-                for start in range(0, len(x), leaves.n_rows):
-                    rows = slice(start, start + leaves.n_rows)
-                    leaf = leaves(x[rows])
+            for tops, walk, answers in blocks:
+                for start in range(0, len(x), tops.n_rows):
+                    rows = slice(start, start + tops.n_rows)
+                    node = tops(x[rows])
+                    if walk is not None:
+                        node = walk(x[rows], node)
                     for answer, label, trees in answers:
-                        scores[rows, label] += answer.take(leaf[:, trees]).sum(axis=1)
+                        scores[rows, label] += answer.take(node[:, trees]).sum(axis=1)
             return scores
 
         return score
 
-    def _answers(self, nodes: Nodes) -> list[tuple[Floats, int, Any]]:
-        """Return answers of leaves, the class whose score they are added to, and their trees."""
-        answers = np.array(nodes.answer.T, dtype=np.float64, order="C")
+    def _block(self, nodes: Nodes) -> tuple[_Tops, _Walk | None, list[tuple[Floats, int, Any]]]:
+        """Return what finds the leaves of some trees, and their answers.
+
+        The answers are those of nodes, each with the class whose score they are added to, and with
+        the trees for which they are.
+        """
+        answers = np.zeros((nodes.answer.shape[1], len(nodes.column)))
+        answers[:, nodes.column < 0] = nodes.answer.T
         if self.bagged:
             answers /= self.n_trees
-        return [
-            (answer, label, slice(None) if trees.all() else np.flatnonzero(trees))
+        added = [
+            (answer, label, slice(None) if (labels == label).all() else labels == label)
             for answer, labels in zip(answers, nodes.output.T)
             for label in np.unique(labels).tolist()
-            for trees in [labels == label]
         ]
+        deep = nodes.sizes.max(initial=0) > _MAX_ENDS
+        codes = self.reader.codes
+        return _Tops(nodes, codes), _Walk(nodes, codes) if deep else None, added
 
     def posterior(self, scores: Floats) -> Floats:
         """Return probabilities under the real prior, (n, C), from scores (n, C)."""
@@ -323,14 +326,15 @@ class FittedTrees(BriefRepr):
         return cls(reader, nodes, baseline, log_prior, bagged)
 
 
-class _Tables:
-    """Tables from the values of columns to the leaves of small trees that they leave.
+class _Tops:
+    """Tables from the values of columns to the ends that they leave in the tops of trees.
 
-    A set of leaves of a tree is a word with a bit for each leaf, as in QuickScorer (Lucchese et
-    al., "QuickScorer: a fast algorithm to rank documents with additive ensembles of regression
-    trees", 2015). The thresholds of all splits of a column divide its values into bins, and for
-    each bin and tree a table has the leaves that these splits leave. A row is at the leaf that all
-    columns leave.
+    The top of a tree consists of its first splits, and ends in leaves or in further splits, at most
+    64. A set of ends is a word with a bit for each, as in QuickScorer (Lucchese et al.,
+    "QuickScorer: a fast algorithm to rank documents with additive ensembles of regression trees",
+    2015). The thresholds of all splits of a column divide its values into bins, and for each bin
+    and tree a table has the ends that these splits leave. A row is at the end that all columns
+    leave.
 
     Parameters
     ----------
@@ -345,19 +349,28 @@ class _Tables:
     """
 
     def __init__(self, nodes: Nodes, n_codes: int) -> None:
-        sizes, split = nodes.sizes, np.flatnonzero(nodes.column >= 0)
-        trees = np.arange(len(sizes))
-        self._first = np.cumsum(sizes) - sizes  # leaf of each tree
-        root = 2 * self._first - trees
+        sizes, trees = nodes.sizes, np.arange(len(nodes.output))
+        first_split: Ints = np.cumsum(sizes - 1) - (sizes - 1)
+        root = 2 * first_split + trees
         tree = np.repeat(trees, sizes - 1)  # of each split
-        rank = np.arange(len(split)) - (self._first - trees)[tree]  # of each split in its tree
+        rank = np.arange(len(tree)) - first_split[tree]  # of each split in its tree
+        top = np.flatnonzero(rank < _MAX_ENDS - 1)
+        tree, rank = tree[top], rank[top]
+        split = np.flatnonzero(nodes.column >= 0)[top]
         child = root[tree] + 2 * rank + 1  # the left one of each split
-        # The leaves below each node as bits: a leaf itself, or those below both children. Children
+        # The nodes of a tree that are no children of its top come last.
+        n_ends = np.minimum(sizes, _MAX_ENDS)
+        place = np.arange(len(nodes.column)) - np.repeat(root, 2 * sizes - 1)
+        is_end = place < np.repeat(2 * n_ends - 1, 2 * sizes - 1)
+        is_end[split] = False
+        self._end = np.flatnonzero(is_end)
+        self._first: Ints = np.cumsum(n_ends) - n_ends  # end of each tree
+        # The ends below each node as bits: an end itself, or those below both children. Children
         # follow their split, so the last splits of all trees come first.
-        word = np.min_scalar_type(2 ** int(sizes.max(initial=1)) - 1)
+        word = np.min_scalar_type(2 ** int(n_ends.max(initial=1)) - 1)
         below = np.zeros(len(nodes.column), dtype=word)
-        bit = np.arange(len(nodes.answer)) - np.repeat(self._first, sizes)
-        below[nodes.column < 0] = np.ones(1, dtype=word) << bit.astype(word)
+        bit = np.arange(len(self._end)) - np.repeat(self._first, n_ends)
+        below[self._end] = np.ones(1, dtype=word) << bit.astype(word)
         for number in range(rank.max(initial=-1), -1, -1):
             at = np.flatnonzero(rank == number)
             below[split[at]] = below[child[at]] | below[child[at] + 1]
@@ -365,14 +378,14 @@ class _Tables:
         self._columns = []
         for column in np.unique(nodes.column[split]).tolist():
             at = np.flatnonzero(nodes.column[split] == column)
-            left = nodes.left[at, None] >> np.arange(MISSING + 1) & 1 == 1  # (S, 8)
+            left = nodes.left[top[at], None] >> np.arange(MISSING + 1) & 1 == 1  # (S, 8)
             thresholds = None
             if column >= n_codes:
                 # A bin ends at a threshold; missing values have one behind that of the largest.
-                thresholds, place = np.unique(nodes.threshold[at], return_inverse=True)
-                lower = np.arange(len(thresholds) + 1) <= place[:, None]
+                thresholds, bin_of = np.unique(nodes.threshold[top[at]], return_inverse=True)
+                lower = np.arange(len(thresholds) + 1) <= bin_of[:, None]
                 left = np.concatenate([lower, left[:, MISSING:]], axis=1)
-            # A split leaves all leaves but those below the child to which the row does not go.
+            # A split leaves all ends but those below the child to which the row does not go.
             kept = np.where(left, ~below[child[at] + 1, None], ~below[child[at], None])  # (S, B)
             table = np.full((len(trees), kept.shape[1]), ~word.type(0))
             present, start = np.unique(tree[at], return_index=True)
@@ -381,7 +394,7 @@ class _Tables:
         self.n_rows = max(_BLOCK_BYTES // max(self._all.nbytes, 1), 1)
 
     def __call__(self, x: Floats) -> Ints:
-        """Return the leaf, counted through all trees, of rows (n, F) in each tree: (n, T)."""
+        """Return the node, counted through all trees, of rows (n, F) in each tree: (n, T)."""
         words = np.tile(self._all, (len(x), 1))
         kept = np.empty_like(words)
         for column, thresholds, table in self._columns:
@@ -394,11 +407,11 @@ class _Tables:
                 place = thresholds.searchsorted(values) + missing
             words &= table.take(place, axis=0, out=kept, mode="clip")
         # A single bit is left, and its place is the number of lower ones.
-        return np.asarray(self._first + np.bitwise_count(words - 1))
+        return self._end.take(self._first + np.bitwise_count(words - 1))
 
 
 class _Walk:
-    """Walk of rows to their leaves in trees of any size, one level a pass of NumPy.
+    """Walk of rows from nodes to leaves, one level a pass of NumPy.
 
     Splits of a column may differ in `Nodes.left`. Each pair of a column and such bits is a feature,
     so that every split compares one number with its threshold: a missing value becomes minus
@@ -411,54 +424,41 @@ class _Walk:
     nodes : Nodes
     n_codes : int
         Number of columns of codes, which come first.
-
-    Attributes
-    ----------
-    n_rows : int
-        Number of rows that walk together.
     """
 
-    n_rows = _WALK_ROWS
-
     def __init__(self, nodes: Nodes, n_codes: int) -> None:
-        split, ends = nodes.column >= 0, nodes.ends
+        split = nodes.column >= 0
         column, left = nodes.column[split].astype(np.int64), nodes.left
         features, place = np.unique(column * 256 + left, return_inverse=True)
         self._column, self._left = np.divmod(features, 256)  # codes come first, as columns do
         self._n_coded = int((self._column < n_codes).sum())
-        self._root = np.concatenate([[0], ends + 1])[:-1]
         self._split = split
         self._feature = np.zeros(len(split), dtype=np.int64)
         self._feature[split] = place + 1
         self._threshold = np.full(len(split), np.inf, dtype=nodes.threshold.dtype)
         self._threshold[split] = nodes.threshold
         # All children are allotted in pairs, one tree after the other, behind the tree's root.
-        tree = np.repeat(np.arange(len(ends)), np.diff(ends, prepend=-1))
+        tree = np.repeat(np.arange(len(nodes.output)), 2 * nodes.sizes - 1)
         preceding: Ints = np.cumsum(split) - split  # number of splits before each node
         self._child = np.where(split, 2 * preceding + tree + 1, np.arange(len(split)))
-        self._leaf = np.arange(len(split)) - preceding
 
-    def __call__(self, x: Floats) -> Ints:
-        """Return the leaf, counted through all trees, of rows (n, F) in each tree: (n, T)."""
+    def __call__(self, x: Floats, node: Ints) -> Ints:
+        """Return the leaf below the node, counted through all trees, of each row and tree."""
         n_rows, values = len(x), self._values(x).ravel()
-        leaf = np.empty((len(self._root), n_rows), dtype=np.int64)
-        n_trees = max(_WALK_CELLS // n_rows, 1)
-        for start in range(0, len(self._root), n_trees):
-            reached = np.repeat(self._root[start : start + n_trees], n_rows)
-            node, active = reached, np.arange(len(reached))
-            row = active % n_rows
-            while len(active):
-                for _ in range(_PASSES):
-                    # The second child follows the first, so the outcome of the comparison is added
-                    # to the number of the first; at a leaf, whose threshold is infinite, nothing is
-                    # added.
-                    value = values.take(self._feature.take(node) * n_rows + row)
-                    node = self._child.take(node) + ~(value <= self._threshold.take(node))
-                reached[active] = node
-                under_way = np.flatnonzero(self._split.take(node))
-                active, node, row = (part.take(under_way) for part in (active, node, row))
-            leaf[start : start + n_trees] = self._leaf.take(reached).reshape(-1, n_rows)
-        return leaf.T
+        reached = node.ravel()
+        active = np.flatnonzero(self._split.take(reached))
+        under_way, row = reached.take(active), active // node.shape[1]
+        while len(active):
+            for _ in range(_PASSES):
+                # The second child follows the first, so the outcome of the comparison is added to
+                # the number of the first; at a leaf, whose threshold is infinite, nothing is added.
+                value = values.take(self._feature.take(under_way) * n_rows + row)
+                right = ~(value <= self._threshold.take(under_way))
+                under_way = self._child.take(under_way) + right
+            reached[active] = under_way
+            remaining = np.flatnonzero(self._split.take(under_way))
+            active, under_way, row = (part.take(remaining) for part in (active, under_way, row))
+        return reached.reshape(node.shape)
 
     def _values(self, x: Floats) -> Floats:
         """Return the features of rows (n, F), one feature after the other: (1 + Q, n)."""

@@ -110,8 +110,9 @@ def test_counting_reads_no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     assert limits_of(seconds=1e-6).broken_by(by_network("mlp")) is not None
 
 
-def test_trees_that_break_a_limit_are_infeasible() -> None:
-    inputs, name = material(), "small_trees"
+@pytest.mark.parametrize("name", ["small_trees", "deep_extra_trees"])
+def test_trees_that_break_a_limit_are_infeasible(name: str) -> None:
+    inputs = material()
     trees = partner(name, costs=False)
     grown = evaluate(Task(inputs.dataset, inputs.plan, inputs.judge), Trial(trees))
     assert isinstance(grown, Scored)
@@ -122,6 +123,9 @@ def test_trees_that_break_a_limit_are_infeasible() -> None:
         assert isinstance(infeasible, Infeasible)
         assert "max_artifact_mb" in infeasible.reason
         assert infeasible.seconds == outcome.seconds
+        slow = within(outcome, limits_of(seconds=1e-6))
+        assert isinstance(slow, Infeasible)
+        assert "max_predict_seconds" in slow.reason
     failed = Failed("why")
     assert within(failed, limits_of(megabytes=1e-3)) is failed
 

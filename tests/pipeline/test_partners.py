@@ -41,7 +41,7 @@ from autoimb.partners import trees as trees_module
 from autoimb.partners.fit import FoldModels, Growth, _BoostedTrees, _checkpoints, fit_trees
 from autoimb.partners.reader import Reader
 from autoimb.partners.rows import Binned, Exact, FoldRows
-from autoimb.partners.trees import FittedTrees, Nodes, _Tables, _Walk
+from autoimb.partners.trees import FittedTrees, Nodes, _Tops
 from autoimb.pipeline.artifact import save, strategy_arrays, strategy_of
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy, Suggestions
 from autoimb.randomness import Key, Purpose, stream
@@ -167,7 +167,7 @@ def test_boosted_trees_answer_as_scikit_learns_do(kind: str, leaves: int) -> Non
     trees = grown.fitted()
     assert_uses_all_kinds_of_splits(trees)
     assert trees.nodes.sizes.max() > leaves / 4
-    assert trees.has_tables == (leaves <= 64)
+    assert (trees.path_nodes[1] > 0) == (leaves > 64)
     columns = new_rows()
     x = trees.reader.read(columns)[0][: columns.n_rows]
     assert np.isnan(x[:, : trees.reader.codes]).any()
@@ -220,7 +220,7 @@ def test_forests_answer_as_scikit_learns_do(kind: str, option: Forest) -> None:
         noise = np.random.default_rng(0).integers(0, dataset.n_classes, 900)
         dataset = replace(dataset, y=noise)
     (forest,) = fitted_on(dataset, [fold], option, iterations=20).folds
-    assert forest.has_tables == (not pure)
+    assert (forest.path_nodes[1] > 0) == pure
     rows = FoldRows(dataset, fold, None, Exact)
     assert not np.isnan(rows.inputs.x).any()
     columns = new_rows()
@@ -668,8 +668,8 @@ def test_leaves_have_at_least_so_many_rows(name: str) -> None:
     option, rows = PARTNER.make(strategy.network), np.arange(400)
     (trees,) = fitted_on(dataset, [trains_on(rows)], option, iterations=5).folds
     x, _ = trees.reader.read(dataset.columns)
-    find = (_Tables if trees.has_tables else _Walk)(trees.nodes, trees.reader.codes)
-    leaf = find(x.astype(trees.nodes.threshold.dtype))
+    leaf = _Tops(trees.nodes, trees.reader.codes)(x.astype(trees.nodes.threshold.dtype))
+    assert (trees.nodes.column[leaf] < 0).all()
     counts = np.unique(leaf, return_counts=True)[1]
     assert len(counts) > 2 * trees.n_trees
     # A random forest counts the rows of its samples, and statistics of levels are cross-fitted.
