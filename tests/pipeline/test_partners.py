@@ -49,7 +49,7 @@ from autoimb.report.build import render
 from autoimb.runs.folder import RunFolder
 from autoimb.search.history import TrialHistory
 from autoimb.search.propose import Agenda, propose
-from autoimb.search.request import chosen_partners
+from autoimb.search.request import Request, chosen_partners
 from autoimb.search.select import choose
 from autoimb.space.draw import Space
 from autoimb.space.partner import PARTNER, Forest, Trees
@@ -678,6 +678,12 @@ def test_leaves_have_at_least_so_many_rows(name: str) -> None:
     assert default.network.values["min_samples_leaf"] == (
         {"large_trees": 8}.get(name, 3) if isinstance(option, Trees) else 1
     )
+
+
+@pytest.mark.parametrize("rows", [0, 1_001, 2.5, True, None])
+def test_the_rows_of_a_leaf_are_a_whole_number(rows: Any) -> None:
+    with pytest.raises(OptionError, match=r"min_samples_leaf .* whole number from 1 to 1,000; got"):
+        Request(min_samples_leaf=rows)
 
 
 # --- the blend ------------------------------------------------------------------------------------
