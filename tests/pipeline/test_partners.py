@@ -163,7 +163,8 @@ def proba_of(trees: FittedTrees, columns: Columns) -> np.ndarray:
 def test_boosted_trees_answer_as_scikit_learns_do(kind: str, leaves: int) -> None:
     dataset = dataset_of(*mixed_table(kind, 900))
     assert {len(levels) for levels in dataset.columns.vocabularies} >= {2, 40}
-    grown = boosted(dataset, np.arange(0, 900, 2), replace(FEW, leaves=leaves))
+    rows = np.arange(0, 900, 2 if leaves <= 64 else 1)
+    grown = boosted(dataset, rows, replace(FEW, leaves=leaves))
     trees = grown.fitted()
     assert_uses_all_kinds_of_splits(trees)
     assert trees.nodes.sizes.max() > leaves / 4
@@ -663,6 +664,7 @@ def test_the_rows_of_a_leaf_are_an_option() -> None:
 @pytest.mark.parametrize("name", PARTNER.names)
 def test_leaves_have_at_least_so_many_rows(name: str) -> None:
     dataset = dataset_of(*mixed_table("binary", 400))
+    dataset = with_columns(dataset, without(dataset.columns, "category_names"))
     strategy = partner(name, costs=False, min_samples_leaf=25)
     assert Strategy.from_json(strategy.to_json()) == strategy
     option, rows = PARTNER.make(strategy.network), np.arange(400)
@@ -672,8 +674,7 @@ def test_leaves_have_at_least_so_many_rows(name: str) -> None:
     assert (trees.nodes.column[leaf] < 0).all()
     counts = np.unique(leaf, return_counts=True)[1]
     assert len(counts) > 2 * trees.n_trees
-    # A random forest counts the rows of its samples, and statistics of levels are cross-fitted.
-    assert np.quantile(counts, 0.1) >= 25
+    assert counts.min() >= 25
     default = partner(name, costs=False)
     assert default.network.values["min_samples_leaf"] == (
         {"large_trees": 8}.get(name, 3) if isinstance(option, Trees) else 1
