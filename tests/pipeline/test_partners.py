@@ -324,11 +324,13 @@ def test_the_first_trees_are_those_of_a_shorter_growth() -> None:
         np.testing.assert_allclose(proba, staged[iterations - 1], atol=1e-14)
 
 
+@of_every_kind
 @pytest.mark.parametrize("empty", ["number_names", "category_names"])
-def test_tables_of_one_kind_of_columns(empty: str) -> None:
+def test_tables_of_one_kind_of_columns(option: Trees | Forest, empty: str) -> None:
     dataset = dataset_of(*mixed_table("binary", 200))
     dataset = with_columns(dataset, without(dataset.columns, empty))
-    proba = proba_of(boosted(dataset, np.arange(200)).fitted(), dataset.columns)
+    (trees,) = fitted_on(dataset, [trains_on(np.arange(200))], option).folds
+    proba = proba_of(trees, dataset.columns)
     assert proba[dataset.y == 1, 1].mean() > proba[dataset.y == 0, 1].mean()
 
 
@@ -353,12 +355,14 @@ def test_a_level_that_training_lacks_is_an_average_one(option: Trees | Forest) -
     np.testing.assert_array_equal(proba_of(restored(trees), two), predict(two))
 
 
-def test_columns_without_a_value_in_training_do_no_harm() -> None:
+@of_every_kind
+def test_columns_without_a_value_in_training_do_no_harm(option: Trees | Forest) -> None:
     frame, y = mixed_table("binary", 200)
     frame = frame.astype({"colour": object})
     frame.loc[:99, ["amount", "colour"]] = None
     dataset = dataset_of(frame, y)
-    proba = proba_of(boosted(dataset, np.arange(100)).fitted(), dataset.columns)
+    (trees,) = fitted_on(dataset, [trains_on(np.arange(100))], option).folds
+    proba = proba_of(trees, dataset.columns)
     assert np.isfinite(proba).all()
 
 
