@@ -180,7 +180,10 @@ class Reserves:
     # Share of the budget for what follows the search.
     share: float = 0.12
     # Seconds per scored row and class, if that is more (reports/design/planning-and-budgets.md).
-    cell_seconds: float = 2e-5
+    cell_seconds: float = 3.5e-5
+    # Seconds per scored row and class in which a trial calibrates and scores its predictions; its
+    # training ends earlier by them (reports/design/planning-and-budgets.md).
+    scoring_cell_seconds: float = 2e-5
     # Seconds that predicting a test row is assumed to take.
     test_row_seconds: float = 2.5e-4
     # Share of the budget that predicting unseen rows may take.

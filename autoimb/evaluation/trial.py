@@ -17,6 +17,7 @@ from autoimb.assessment.calibration import (
 )
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import Metric, get_metric
+from autoimb.budget import Deadline
 from autoimb.data.rarity import minority_count
 from autoimb.errors import DeadlineExceeded, InfeasibleError
 from autoimb.evaluation.limits import Limits
@@ -41,6 +42,9 @@ from autoimb.training.fit import Trained, train_strategy
 from autoimb.training.plan import Plan
 
 __all__ = ["evaluate", "within"]
+
+# Largest share of a trial's time reserved for calibration and scores.
+_MAX_SCORING_SHARE = 1 / 3
 
 
 def within(outcome: Outcome, limits: Limits) -> Outcome:
@@ -82,7 +86,8 @@ def evaluate(task: Task, trial: Trial) -> Outcome:
 def _networks(task: Task, trial: Trial, measure: Measure) -> Outcome:
     """Train the networks of a strategy."""
     strategy, plan = trial.strategy, task.plan
-    trained = train_strategy(strategy, plan, task.parts, measure=measure, deadline=trial.deadline)
+    deadline = _training_deadline(task, trial)
+    trained = train_strategy(strategy, plan, task.parts, measure=measure, deadline=deadline)
     raw = _out_of_fold(trained, task)
     if not np.isfinite(raw).all():
         return Failed("The training diverged: some probabilities are not finite.")
@@ -107,7 +112,7 @@ def _partner(task: Task, trial: Trial, measure: Measure) -> Outcome:
         iterations = forest_trees(dataset, plan, partner)
     else:
         iterations = tree_iterations(dataset, plan, partner)
-    folds, growth = plan.folds.folds, Growth(iterations, measure, trial.deadline)
+    folds, growth = plan.folds.folds, Growth(iterations, measure, _training_deadline(task, trial))
     costs = plan.class_costs
     grown = fit_trees(dataset, folds, partner, growth, seed=plan.seed, class_costs=costs)
     raw = np.zeros((len(dataset.y), dataset.n_classes))
@@ -119,6 +124,16 @@ def _partner(task: Task, trial: Trial, measure: Measure) -> Outcome:
     if grown.cut and isinstance(scored, Scored):
         return Cut("The deadline ended it; what had grown stands.", scored)
     return scored
+
+
+def _training_deadline(task: Task, trial: Trial) -> Deadline:
+    """Return the deadline of training, which leaves time for calibration and scores."""
+    deadline = trial.deadline
+    if not deadline.finite:
+        return deadline
+    cells = len(task.judge.y) * task.dataset.n_classes
+    seconds = task.plan.policy.reserves.scoring_cell_seconds * cells
+    return deadline.sooner(min(seconds, _MAX_SCORING_SHARE * max(deadline.left(), 0.0)))
 
 
 def _fitted(
