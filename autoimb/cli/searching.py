@@ -282,6 +282,7 @@ def refit(
     The same strategies with the same weights, and no search; the decision rule is fitted anew.
     Where the search had a column of row weights, DATA has it as well.
     """
+    from autoimb.budget import check_budget
     from autoimb.data.sample import read
     from autoimb.pipeline.artifact import load, save
     from autoimb.runs.folder import RunFolder, understood
@@ -292,6 +293,7 @@ def refit(
     written, plan = section(folder, "request"), section(folder, "plan")
     with understood(folder.path / "run.json", "request"):
         request, time_budget = Request.from_json(written), plan["time_budget"]
+        check_budget(time_budget, n_trials=1)
     if request.target is None:
         raise RunError(f"{run} does not say which column was the target.")
     rows = read(

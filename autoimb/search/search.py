@@ -16,7 +16,7 @@ import pandas as pd
 
 from autoimb.assessment.checks import Finding
 from autoimb.assessment.duels import Verdict, verdict
-from autoimb.budget import Budget
+from autoimb.budget import Budget, check_budget
 from autoimb.errors import RunError
 from autoimb.evaluation.limits import check_limits, timed
 from autoimb.evaluation.trial import evaluate
@@ -301,6 +301,7 @@ def _planned_seconds(
     with understood(folder.path / "run.json", "plan"):
         plan = folder.read_run().get("plan", first)
         seconds: float | None = plan["time_budget"]
+        check_budget(seconds, n_trials=1)
     folder.update_run(
         {
             "request": request.to_json(),

@@ -379,6 +379,27 @@ def test_refit_trains_the_same_strategies_on_newer_rows(run: Path, tmp_path: Pat
     assert new.classes_.tolist() == old.classes_.tolist()
 
 
+@pytest.mark.parametrize("seconds", ["a minute", [60.0]])
+@pytest.mark.parametrize("command", ["search", "refit"])
+def test_a_plan_without_seconds_is_damage(
+    command: str,
+    seconds: object,
+    run: Path,
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    forged, out = tmp_path / "run", str(tmp_path / "newer.autoimb")
+    shutil.copytree(run, forged)
+    folder = RunFolder(forged)
+    folder.update_run({"plan": folder.read_run()["plan"] | {"time_budget": seconds}})
+    words = ["refit", str(forged), str(data), "-o", out]
+    if command == "search":
+        words = ["search", str(data), "--trials", "3", "--resume", "--out", str(forged), *FAST]
+    assert main(words) == 2
+    assert "run.json: its" in capsys.readouterr().err
+
+
 def test_a_refit_of_a_search_that_a_budget_resumed(run: Path, data: Path, tmp_path: Path) -> None:
     """Planned for a number of trials alone; the last session had a budget alone."""
     resumed, out = tmp_path / "run", tmp_path / "newer.autoimb"
