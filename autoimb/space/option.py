@@ -94,9 +94,7 @@ class Choice:
 
     def __str__(self) -> str:
         """Return the exact text, which `autoimb.space.reading.read_strategy` can read."""
-        return self._text(
-            lambda value: repr(float(value)) if isinstance(value, float) else str(value)
-        )
+        return self._text(str)
 
     def _text(self, write: Callable[[Value], str]) -> str:
         inside = ", ".join(f"{key}={write(value)}" for key, value in self.params)
