@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -69,26 +70,22 @@ _after_smote = RESAMPLING.option(
 
 
 @_after_smote
-def smote_enn(
-    part: Rows, *, strength: float, k_neighbors: int, cleaning: float, random_state: int
-) -> Resampled:
+def smote_enn(part: Rows, **values: Any) -> Resampled:
     """SMOTE, then drop rows whose neighbours disagree with them (Batista et al., 2004)."""
-    grown = smote(part, strength=strength, k_neighbors=k_neighbors, random_state=random_state)
-    return _cleaned(grown, part, _disputed, cleaning, random_state)
+    return _cleaned_smote(part, _disputed, **values)
 
 
 @_after_smote
-def smote_tomek(
-    part: Rows, *, strength: float, k_neighbors: int, cleaning: float, random_state: int
-) -> Resampled:
+def smote_tomek(part: Rows, **values: Any) -> Resampled:
     """SMOTE, then drop both rows of every Tomek link (Batista et al., 2003)."""
-    grown = smote(part, strength=strength, k_neighbors=k_neighbors, random_state=random_state)
-    return _cleaned(grown, part, _linked, cleaning, random_state)
+    return _cleaned_smote(part, _linked, **values)
 
 
-def _cleaned(
-    grown: Resampled, part: Rows, flags: Flags, cleaning: float, random_state: int
+def _cleaned_smote(
+    part: Rows, flags: Flags, *, cleaning: float, random_state: int, **values: Any
 ) -> Resampled:
+    """Over-sample by SMOTE, then drop a fraction of the flagged rows, real and new."""
+    grown = smote(part, random_state=random_state, **values)
     real, new = part.encoded.take(grown.rows), grown.synthetic
     combined = real if new is None else real.concat(new)
     y = np.concatenate([part.y[grown.rows], grown.synthetic_y])

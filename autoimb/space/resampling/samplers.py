@@ -65,6 +65,13 @@ def _classes() -> dict[str, type]:
     return {name: getattr(module, name) for module in modules for name in module.__all__}
 
 
+@cache
+def _defaults(name: str) -> dict[str, Any]:
+    """Return the parameters of a sampler with their defaults."""
+    parameters = inspect.signature(_classes()[name]).parameters
+    return {key: parameter.default for key, parameter in parameters.items()}
+
+
 def is_sampler(name: object) -> bool:
     """Return whether a name is that of a class; names of other options are in lower case."""
     return isinstance(name, str) and name[:1].isupper()
@@ -125,10 +132,7 @@ def sampler_text(name: str, params: Params) -> str:
             f"{message} The capitalized ones are class names of imbalanced-learn samplers, which "
             "can also be given as instances."
         )
-    defaults = {
-        key: parameter.default
-        for key, parameter in inspect.signature(_classes()[name]).parameters.items()
-    }
+    defaults = _defaults(name)
     plain = {}
     for key, value in params.items():
         if key not in defaults:
@@ -138,7 +142,12 @@ def sampler_text(name: str, params: Params) -> str:
         elif value is not defaults[key]:
             plain[key] = _plain(name, key, value)
     changed = {key: plain[key] for key in sorted(plain) if plain[key] != defaults[key]}
-    _check_values(name, changed)
+    # The values are checked by the sampler's own validation.
+    categories = {_CATEGORICAL: "auto"} if _CATEGORICAL in defaults else {}
+    try:
+        validate_parameters(_classes()[name](**changed, **categories))
+    except ValueError as error:
+        raise OptionError(" ".join(str(error).split())) from None
     written = ", ".join(f"{key}={value!r}" for key, value in changed.items())
     return f"{name}({written})" if written else name
 
@@ -168,18 +177,6 @@ def _plain(name: str, key: str, value: object) -> Any:
         f"The {key} of {name} must be a number, text, boolean or None, or a list or dict of them, "
         f"since strategies are kept as JSON; got {shown(value)}."
     )
-
-
-def _check_values(name: str, params: Params) -> None:
-    """Check parameter values by the sampler's own validation."""
-    sampler = _classes()[name]
-    needs_categories = _CATEGORICAL in inspect.signature(sampler).parameters
-    try:
-        validate_parameters(
-            sampler(**params, **({_CATEGORICAL: "auto"} if needs_categories else {}))
-        )
-    except ValueError as error:
-        raise OptionError(" ".join(str(error).split())) from None
 
 
 def checked_labels(text: str, classes: Iterable[object]) -> None:
@@ -238,13 +235,13 @@ def _kind(name: str, params: Params) -> Kind:
 def _unsuited(kind: Kind, profile: Profile) -> str | None:
     """Return why a kind of sampler cannot run on the columns of a table, or None if it can."""
     numbers, categories = profile.n_numbers, profile.n_categories
-    unsuited, needs = {
-        "selects": (False, ""),
-        "interpolates": (categories > 0, "no categorical columns, as it interpolates numbers"),
-        "mixed": (not (numbers and categories), "numeric and categorical columns"),
-        "categories": (numbers > 0, "categorical columns only"),
-    }[kind]
-    if not unsuited:
+    if kind == "interpolates" and categories:
+        needs = "no categorical columns, as it interpolates numbers"
+    elif kind == "mixed" and not (numbers and categories):
+        needs = "numeric and categorical columns"
+    elif kind == "categories" and numbers:
+        needs = "categorical columns only"
+    else:
         return None
     return (
         f"needs {needs}; the table has {numbers} numeric and {categories} categorical columns. Use "
@@ -282,12 +279,12 @@ def _resample(part: Rows, *, random_state: int, name: str, params: Params, kind:
         return Resampled(rows)
     if kind == "selects" or not np.isfinite(synthetic).all():
         raise InfeasibleError(f"{name} returned rows that are not in the table or not finite.")
-    return Resampled(rows, _encoded(synthetic, part.encoded, kind), new_y[~is_real])
+    return Resampled(rows, _encoded(synthetic, part.encoded), new_y[~is_real])
 
 
 def _fitted_params(part: Rows, random_state: int, *, name: str, params: Params) -> dict[str, Any]:
     """Return the parameters for a fold, with seed, possible neighbours and columns of codes."""
-    accepted = inspect.signature(_classes()[name]).parameters
+    accepted = _defaults(name)
     fitted = dict(params)
     if "random_state" in accepted and fitted.get("random_state") is None:
         fitted["random_state"] = random_state
@@ -297,7 +294,7 @@ def _fitted_params(part: Rows, random_state: int, *, name: str, params: Params) 
             raise InfeasibleError(
                 f"{name} needs at least 2 training rows of a class to add to, got {rarest}."
             )
-        asked = fitted.get("k_neighbors", accepted["k_neighbors"].default)
+        asked = fitted.get("k_neighbors", accepted["k_neighbors"])
         fitted["k_neighbors"] = min(asked, rarest - 1)
     if _CATEGORICAL in accepted:
         numbers = part.encoded.numbers.shape[1]
@@ -318,16 +315,14 @@ def _space(encoded: Encoded, kind: Kind) -> np.ndarray:
     """
     if kind == "selects":
         space = neighbour_space(encoded)
-    elif kind == "categories":
-        space = encoded.codes
     else:
         space = np.hstack([encoded.numbers, encoded.codes])
     return np.asarray(space, dtype=np.float64) + 0.0
 
 
-def _encoded(synthetic: np.ndarray, like: Encoded, kind: Kind) -> Encoded:
+def _encoded(synthetic: np.ndarray, like: Encoded) -> Encoded:
     """Convert new rows back to encoded rows, with codes rounded to the nearest valid one."""
-    numbers = 0 if kind == "categories" else like.numbers.shape[1]
+    numbers = like.numbers.shape[1]
     max_codes = np.array(like.cardinalities, dtype=np.int64) - 1
     return Encoded(
         numbers=synthetic[:, :numbers].astype(np.float32),
