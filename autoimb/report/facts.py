@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from autoimb.assessment.checks import AHEAD
 from autoimb.assessment.duels import Gain, Verdict
 from autoimb.assessment.judge import Judge, Prediction
-from autoimb.assessment.metrics import Metric, get_metric
+from autoimb.assessment.metrics import Metric, confusion_counts, get_metric
 from autoimb.assessment.uncertainty import spread
-from autoimb.budget import Deadline
+from autoimb.budget import FOREVER, Deadline
 from autoimb.evaluation.limits import limits_beyond
 from autoimb.policy import SearchPolicy
 from autoimb.report import curves
@@ -55,11 +55,10 @@ METHOD_COLUMNS = (
     *("component", "option", "method", "word", "gain", "low", "high"),
     *("log_loss_gain", "log_loss_low", "log_loss_high", "p_value", "sentence"),
 )
-NO_SCORE = ("failed", "infeasible", "timeout", "killed")
 LABELS_SHARE = 0.5  # share of the time for scores that labels may use
 
 
-def build_facts(result: SearchResult, *, deadline: Deadline | None = None) -> Facts:
+def build_facts(result: SearchResult, *, deadline: Deadline = FOREVER) -> Facts:
     """Compute the facts of the report.
 
     Sees: the scored rows, with out-of-fold probabilities and cross-fitted labels only.
@@ -76,18 +75,12 @@ def build_facts(result: SearchResult, *, deadline: Deadline | None = None) -> Fa
     -------
     Facts
     """
-    deadline = deadline or Deadline()
     with one_thread():
-        references, left_out = cross_validate_references(result, deadline)
-        return _facts(result, references, left_out, deadline.fraction(_FACTS_SHARE))
+        references = cross_validate_references(result, deadline)
+        return _facts(result, references, deadline.fraction(_FACTS_SHARE))
 
 
-def _facts(
-    result: SearchResult,
-    references: Mapping[str, Floats],
-    left_out: Mapping[str, str],
-    deadline: Deadline,
-) -> Facts:
+def _facts(result: SearchResult, references: Mapping[str, Floats], deadline: Deadline) -> Facts:
     preparation, study, selection = result.preparation, result.study, result.selection
     task = preparation.task
     judge = task.judge.until(deadline.fraction(LABELS_SHARE))
@@ -96,6 +89,7 @@ def _facts(
     contenders = {name: judge.of_counted(prediction) for name, prediction in contenders.items()}
     judge = judge.counted
     proba, labels = contenders["winner"]
+    matrix = confusion_counts(judge.y, labels, n_classes=judge.metric.n_classes)
     names, positive = list(preparation.profile.class_names), task.dataset.positive
     hit = judge.y == positive
     weight = np.ones(len(hit)) if judge.weight is None else judge.weight
@@ -117,19 +111,18 @@ def _facts(
             for name, (contender_proba, _) in contenders.items()
             if name != "prior"
         },
-        confusion=curves.confusion(judge.y, labels, names),
+        confusion={"labels": names, "matrix": matrix.astype(int).tolist()},
         leaderboard=leaderboard(
             study.records, reported=dict.fromkeys(selection.weights, selection.reported.value)
         ),
         methods=_methods(result.verdict),
         verdict=" ".join([result.verdict.sentence, selection.sentence, *ahead]),
-        failures=_failures(study.records),
         timing={stage: float(seconds) for stage, seconds in result.timing.items()},
         versions=versions(),
         notices=_notices(result),
         reliability=curves.reliability(hit, proba[:, positive], weight),
         created=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        references=compare_references(standing_by_name, left_out),
+        references=compare_references(standing_by_name),
         checks=[finding.to_json() for finding in checks],
         test=None if result.tested is None else _test(result.tested, names),
         reported={**selection.reported.to_json(), "averaging": _averaging(result)},
@@ -149,18 +142,17 @@ def _by_time(result: SearchResult, judge: Judge, winner: Prediction) -> Row | No
     rows = []
     for block in np.unique(judge.period):
         in_block = judge.period == block
-        part, value = judge.take(in_block), None
+        y, block_weight, block_times = judge.y[in_block], weight[in_block], times.values[in_block]
         proba, labels = (values[in_block] for values in winner)
-        if block > 0:
-            value = judge.metric(part.y, proba, labels, weight=part.weight)
+        value = judge.metric(y, proba, labels, weight=block_weight) if block > 0 else None
         rows.append(
             {
-                "first": times.text(times.values[in_block].min()),
-                "last": times.text(times.values[in_block].max()),
-                "rows": int(in_block.sum()),
-                "positives": int((part.y == positive).sum()),
-                "rate": float(np.average(part.y == positive, weights=weight[in_block])),
-                "mean_probability": float(np.average(proba[:, positive], weights=weight[in_block])),
+                "first": times.text(block_times.min()),
+                "last": times.text(block_times.max()),
+                "rows": len(y),
+                "positives": int((y == positive).sum()),
+                "rate": float(np.average(y == positive, weights=block_weight)),
+                "mean_probability": float(np.average(proba[:, positive], weights=block_weight)),
                 "score": value,
             }
         )
@@ -322,19 +314,6 @@ def _methods(verdict: Verdict) -> list[Row]:
 
 def _gain_values(gain: Gain | None) -> tuple[float | None, float | None, float | None]:
     return (None, None, None) if gain is None else (gain.value, *gain.interval)
-
-
-def _failures(records: Iterable[TrialRecord]) -> list[Row]:
-    return [
-        {
-            "trial": record.number,
-            "strategy": record.strategy.describe(),
-            "status": record.status,
-            "reason": record.reason,
-        }
-        for record in sorted(records, key=lambda record: record.number)
-        if record.status in NO_SCORE
-    ]
 
 
 def _winner(result: SearchResult, names: Sequence[str]) -> Row:

@@ -25,15 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["precision_recall", "progress", "reliability"]
 
 # Placeholder colours that no palette contains; `_inline` replaces them by the page's variables.
-INK, MUTED, LINE, ACCENT, SECOND, THIRD = (f"#0a0b{i:02x}" for i in range(1, 7))
-VARIABLES = {
-    INK: "var(--ink)",
-    MUTED: "var(--muted)",
-    LINE: "var(--line)",
-    ACCENT: "var(--accent)",
-    SECOND: "var(--second)",
-    THIRD: "var(--third)",
-}
+VARIABLES = ("ink", "muted", "line", "accent", "second", "third")
+COLORS = [f"#0a0b{i:02x}" for i in range(1, 7)]
+INK, MUTED, LINE, ACCENT, SECOND, THIRD = COLORS
 # Colour, width and dashes of the first contenders; further contenders are not drawn.
 STYLES = (
     (ACCENT, 2.0, "-"),
@@ -192,9 +186,6 @@ def _axes(width: float, height: float) -> tuple[Figure, Axes]:
 
 def _inline(figure: Figure, *, name: str, title: str) -> str:
     """Return the figure as an ``<svg>`` element whose ids are unique in the page."""
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-
-    FigureCanvasSVG(figure)
     buffer = io.StringIO()
     figure.savefig(
         buffer,
@@ -210,7 +201,7 @@ def _inline(figure: Figure, *, name: str, title: str) -> str:
     svg = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", svg)
     svg = re.sub(r'<svg ([^>]*?)width="[^"]*"', r"<svg \1", svg, count=1)
     svg = re.sub(r'<svg ([^>]*?)height="[^"]*"', r"<svg \1", svg, count=1)
-    for stand_in, variable in VARIABLES.items():
-        svg = svg.replace(stand_in, variable)
+    for color, variable in zip(COLORS, VARIABLES):
+        svg = svg.replace(color, f"var(--{variable})")
     label = escape(title)
     return svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from autoimb.assessment.uncertainty import digits_of, with_interval
+from autoimb.assessment.uncertainty import digits_of
 
 if TYPE_CHECKING:
     from autoimb.assessment.decision import DecisionRule
@@ -16,15 +16,12 @@ __all__ = [
     "as_text",
     "count",
     "decimals",
-    "deployed_in_words",
     "duration",
     "percent",
     "plain",
-    "rate_in_words",
     "rule_in_words",
     "scored",
     "signed",
-    "test_in_words",
 ]
 
 
@@ -68,47 +65,6 @@ def duration(seconds: float | None) -> str:
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def test_in_words(test: Mapping[str, Any], positive: str) -> str:
-    """Return the score on the test rows in words, the last line of the report and the CLI."""
-    asked = test["scores"][0]
-    part = "" if test["rows"] == test["given"] else f" (some of {count(test['given'])})"
-    score = with_interval(asked["value"], asked["low"], asked["high"])
-    return (
-        f"Test: {asked['metric'].replace('_', ' ')} {score} on {count(test['rows'])} rows{part} "
-        f"that nothing else saw, {count(test['counts'][positive])} of class {positive}."
-    )
-
-
-def rate_in_words(rate: Mapping[str, Any], positive: str) -> str:
-    """Return the expected rate of the positive class on later rows in words."""
-    rules = {
-        "all": "all blocks of time",
-        "decaying": "a mean in which later blocks of time weigh more",
-        "newest": "the newest block of time",
-    }
-    return (
-        f"Expected rate of {positive} on later rows: {percent(rate['value'], 2)} (95 % interval "
-        f"{percent(rate['low'], 2)} to {percent(rate['high'], 2)}), by {rules[rate['rule']]}; "
-        "probabilities are at this rate."
-    )
-
-
-def deployed_in_words(deployed: Mapping[str, float | None]) -> str:
-    """Return the size and prediction time of the result in words, with the user's limits."""
-
-    def limit_text(name: str, unit: float) -> str:
-        limit, counted = deployed[f"max_{name}"], deployed[f"counted_{name}"]
-        if limit is None or counted is None:
-            return ""
-        return f" (counted {counted / unit:.3g}, at most {limit / unit:.3g})"
-
-    size, seconds = (deployed["bytes"] or 0.0) / 1e6, deployed["seconds"] or 0.0
-    return (
-        f"The file has {size:.3g} MB{limit_text('bytes', 1e6)}; {deployed['rows']:,} rows take "
-        f"{seconds:.3g} s on one thread of this machine{limit_text('seconds', 1.0)}."
-    )
 
 
 def plain(value: Any) -> Any:

@@ -180,7 +180,6 @@ def test_a_bare_search_has_a_report(case_facts):
             curves={},
             leaderboard=case_facts.leaderboard[:1],
             methods=[],
-            failures=[],
             notices=[],
             reliability=[],
             request={"target": None, "metric": "average_precision"},
