@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from autoimb.arrays import Floats
 from autoimb.errors import OptionError, choices
 from autoimb.text import shown
 
@@ -73,11 +73,11 @@ class Costs:
         return cls(class_costs, _tuples(matrix / np.array(class_costs)[:, None]))
 
 
-def _mean_one(weights: NDArray[np.float64]) -> tuple[float, ...]:
+def _mean_one(weights: Floats) -> tuple[float, ...]:
     return tuple((weights / weights.mean()).tolist())
 
 
-def _tuples(matrix: NDArray[np.float64]) -> Matrix:
+def _tuples(matrix: Floats) -> Matrix:
     return tuple(map(tuple, matrix.tolist()))
 
 

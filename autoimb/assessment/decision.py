@@ -9,8 +9,8 @@ from typing import Literal
 
 import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
 
+from autoimb.arrays import Floats, Ints, Mask
 from autoimb.assessment.calibration import LogRatio, log_proba
 from autoimb.assessment.costs import Matrix
 from autoimb.assessment.formulas import Counts
@@ -28,9 +28,6 @@ __all__ = [
     "threshold_for",
     "tuned_rule",
 ]
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 _CUTS = 50  # cuts that are tried for a class of more than two
 # Fewer cuts where each one is a call of the metric: of two classes, and of more.
@@ -142,7 +139,7 @@ class Evidence:
         """Replace the truth by its expectation under the probabilities."""
         return replace(self, truth=self.proba * self.weight[:, None])
 
-    def take(self, rows: NDArray[np.bool_]) -> Evidence:
+    def take(self, rows: Mask) -> Evidence:
         """Select rows."""
         return Evidence(
             self.y[rows], self.proba[rows], self.logs[rows], self.weight[rows], self.truth[rows]
@@ -264,7 +261,7 @@ def _cuts(margin: Floats) -> Floats:
     return np.concatenate([[distinct[0] - 1.0], between, [distinct[-1] + 1.0]])
 
 
-def _thinned(cuts: Floats, margin: Floats, in_class: NDArray[np.bool_], *, max_cuts: int) -> Floats:
+def _thinned(cuts: Floats, margin: Floats, in_class: Mask, *, max_cuts: int) -> Floats:
     """Return the cuts near quantiles of the margins of the class's rows and of all other rows."""
     share = np.linspace(0, 1, max_cuts // 2)
     parts = [

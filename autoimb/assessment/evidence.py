@@ -11,8 +11,8 @@ from functools import cached_property
 from itertools import combinations, pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
+from autoimb.arrays import Floats, Ints, Mask
 from autoimb.assessment.crossfit import stratified_groups
 from autoimb.assessment.decision import DecisionRule
 from autoimb.assessment.formulas import curve, roc_area
@@ -32,9 +32,6 @@ __all__ = ["Repeats", "ResultEvidence", "TableEvidence", "label_changes"]
 _PERFECT_SEPARATION = 0.9999
 # Rows that a class needs for the search for separating columns.
 _MIN_SEPARATED_ROWS = 5
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 # Rows of each class with which columns are examined, at least and at most, and their cells.
 _ROWS_A_CLASS = (500, 5_000)
@@ -284,7 +281,7 @@ def _separation(numbers: Floats | None, levels: Ints | None, first: Ints, second
     return float(max(areas))
 
 
-def _shares(levels: Ints, hit: NDArray[np.bool_]) -> Floats:
+def _shares(levels: Ints, hit: Mask) -> Floats:
     """Return the share of hits (n,) in each row's level, estimated on the other half of rows."""
     half = stratified_groups(hit.astype(np.int64), 2)
     shares = np.empty(len(levels))

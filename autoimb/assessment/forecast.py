@@ -8,12 +8,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import expit, logit, stdtrit
 
-__all__ = ["Forecast", "forecast"]
+from autoimb.arrays import Floats
 
-Floats = NDArray[np.float64]
+__all__ = ["Forecast", "forecast"]
 
 _DECAY = 0.5  # weight of a block relative to the next one, in a decaying mean
 _MEMORY = 0.8  # weight of the forecast of a block relative to that of the next one

@@ -7,16 +7,14 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from autoimb.arrays import Floats, Ints, Mask
 from autoimb.assessment.calibration import row_log_loss
 
 __all__ = [
     "AVERAGES",
     "RATIOS",
     "Counts",
-    "Floats",
-    "Ints",
     "Kind",
     "Rows",
     "accuracy",
@@ -39,8 +37,6 @@ __all__ = [
 ]
 
 Kind = Literal["ranking", "probability", "label"]
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
 class Rows(NamedTuple):
@@ -179,7 +175,7 @@ def mcc(counts: Counts) -> Floats:
 # --- ranking and probability metrics: rows -> value, of weights (..., n) -> values (...) ----------
 
 
-def curve(hit: NDArray[np.bool_], score: Floats, weight: Floats | None) -> tuple[Floats, Floats]:
+def curve(hit: Mask, score: Floats, weight: Floats | None) -> tuple[Floats, Floats]:
     """Return cumulative weights of hits and misses at each distinct score, highest first."""
     if weight is None:
         weight = np.ones(len(hit))

@@ -21,9 +21,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from autoimb.arrays import Floats, Ints, Mask
 from autoimb.assessment.costs import Matrix
 from autoimb.assessment.crossfit import leave_group_out, stratified_groups
 from autoimb.assessment.decision import DecisionRule, Evidence, plug_in_rule, tuned_rule
@@ -40,9 +40,6 @@ __all__ = ["Judge", "Prediction", "label_metric_for"]
 # (reports/design/later-rows.md).
 _DEPENDENT_TRAINED_VARIANCE = 1.5
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 Prediction = tuple[Floats, Ints]  # probabilities (n, C) and labels (n,)
 
 _MIN_CLASS_ROWS = 10  # rows of the rarest class from which a group is scored on its own

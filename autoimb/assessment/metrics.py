@@ -21,9 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
+from autoimb.arrays import Floats, Ints
 from autoimb.assessment import formulas
 from autoimb.assessment.costs import Matrix
-from autoimb.assessment.formulas import Counts, Floats, Ints, Kind, Rows, confusion_counts
+from autoimb.assessment.formulas import Counts, Kind, Rows, confusion_counts
 from autoimb.assessment.scorers import (
     call_function,
     call_label_scorer,

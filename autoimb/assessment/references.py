@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from autoimb.arrays import Floats, Ints
 from autoimb.assessment.calibration import correct_prior, log_proba
 from autoimb.data.dataset import Dataset
 from autoimb.data.encoding.encoder import Encoder
@@ -19,9 +19,6 @@ from autoimb.data.subsample import subsample
 from autoimb.randomness import Purpose, seed_for, stream
 
 __all__ = ["REFERENCES", "Reference", "Size", "cross_validate", "prior_reference"]
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 _MAX_ROWS = 50_000  # on which a reference is trained
 

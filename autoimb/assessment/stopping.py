@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
+
+from autoimb.arrays import Floats, Ints
 
 __all__ = ["Stopping"]
 
@@ -39,8 +40,8 @@ class Stopping:
     """
 
     values: tuple[tuple[float, ...], ...]
-    best: NDArray[np.float64]
-    chosen: NDArray[np.int64]
+    best: Floats
+    chosen: Ints
     newest: tuple[int, ...] = ()
     curve: tuple[float, ...] = ()
     ended: bool = False
@@ -91,7 +92,7 @@ class Stopping:
         )
 
 
-def _mean(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+def _mean(values: Floats, axis: int) -> Floats:
     """Return the mean of the defined values; NaN where all are undefined."""
     defined = ~np.isnan(values)
     count = defined.sum(axis)

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import poisson
 from threadpoolctl import threadpool_limits
 
+from autoimb.arrays import Floats, Ints, Mask
 from autoimb.assessment.crossfit import stratified_groups
 from autoimb.assessment.metrics import get_metric
 from autoimb.assessment.uncertainty import jackknife
@@ -29,8 +29,6 @@ __all__ = ["Difference", "Structure", "find_structure"]
 # Share of the budget for the comparison of folds (reports/design/undeclared-structure.md).
 _BUDGET_SHARE = 0.04
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 _FOLDS, _REPEATS = 3, 3
 _BLOCKS = 20  # of the jackknife
@@ -359,7 +357,7 @@ def _out_of_fold(
     return proba
 
 
-def _rates(key: Ints, y: Ints, train: NDArray[np.bool_], random: np.random.Generator) -> Floats:
+def _rates(key: Ints, y: Ints, train: Mask, random: np.random.Generator) -> Floats:
     """Return smoothed class rates (n, C) of each row's value, cross-fitted for training rows."""
     n_values, n_classes, learn = int(key.max()) + 1, int(y.max()) + 1, np.flatnonzero(train)
     # A training row gets the rates of the training rows outside its inner part; a scored row, with

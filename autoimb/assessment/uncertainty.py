@@ -8,7 +8,8 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+
+from autoimb.arrays import Floats
 
 __all__ = [
     "Reported",
@@ -23,8 +24,6 @@ __all__ = [
     "wilson",
     "with_interval",
 ]
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

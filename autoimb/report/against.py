@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
+from autoimb.arrays import Floats
 from autoimb.assessment.checks import REFERENCE_ERRORS, Finding, run_checks
 from autoimb.assessment.evidence import ResultEvidence, label_changes
 from autoimb.assessment.judge import Judge, Prediction
@@ -28,8 +26,6 @@ __all__ = [
 
 # Largest share of the remaining time for one reference.
 _REFERENCE_SHARE = 0.4
-
-Floats = NDArray[np.float64]
 
 # Seconds for each row and class to tune labels of several classes.
 LABEL_SECONDS = 1e-5

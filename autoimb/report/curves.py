@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+
+from autoimb.arrays import Floats, Mask
 
 __all__ = ["precision_recall", "reliability"]
-
-Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 CURVE_POINTS = 200
 MAX_BINS = 8

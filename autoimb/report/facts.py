@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import numpy as np
-from numpy.typing import NDArray
 
+from autoimb.arrays import Floats
 from autoimb.assessment.checks import AHEAD
 from autoimb.assessment.duels import Gain, Verdict
 from autoimb.assessment.judge import Judge, Prediction
@@ -38,8 +38,6 @@ __all__ = ["METHOD_COLUMNS", "STANDARD_METRICS", "build_facts", "leaderboard"]
 
 # Share of the remaining time for the scores of the report.
 _FACTS_SHARE = 0.5
-
-Floats = NDArray[np.float64]
 
 STANDARD_METRICS = (
     "average_precision",
