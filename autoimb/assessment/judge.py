@@ -179,11 +179,10 @@ class Judge:
         prediction = (proba, labels)
         if self.counted is not self:
             return self.counted.score(*self.of_counted(prediction))
-        per_group = self._per_group(prediction)
-        value = self._value(prediction) if self.pooled else float(per_group.mean())
-        error = self._error(self._left_out(prediction), None if self.pooled else per_group)
-        values = tuple(float(v) for v in per_group) if np.isfinite(per_group).all() else ()
-        return Score(value, error, values, self.pooled, self.metric.utility(value))
+        per_group = None if self.pooled else self._per_group(prediction)
+        value = self._value(prediction) if per_group is None else float(per_group.mean())
+        error = self._error(self._left_out(prediction), per_group)
+        return Score(value, error, self.metric.utility(value))
 
     def utility(self, prediction: Prediction) -> float:
         """Return the utility of a prediction, without computing its standard error."""
@@ -256,7 +255,7 @@ class Judge:
         with np.errstate(invalid="ignore"):  # a block may contain all rows of a class
             values = self.of_samples(reported, np.concatenate([all_rows, without]), pooled=pooled)
         value = float(values[0])
-        return Score(value, jackknife(values[1:]), (), pooled, self.metric.utility(value))
+        return Score(value, jackknife(values[1:]), self.metric.utility(value))
 
     def interval(self, value: float, error: float) -> tuple[float, float, float]:
         """Clip a value to the metric's range and return it with the ends of its 95 % interval.
