@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -40,9 +40,8 @@ class Forecast:
 
     def to_info(self, positive: int) -> dict[str, Any]:
         """Return the rate of the positive class as it is described in a pipeline."""
-        info = asdict(self)
-        del info["rates"]
-        return {"value": self.rates[positive], **info}
+        value = self.rates[positive]
+        return {"value": value, "low": self.low, "high": self.high, "rule": self.rule}
 
 
 def _decaying(masses: Floats) -> Floats:

@@ -15,7 +15,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
 from functools import cache, partial
 from importlib import import_module
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -44,15 +44,10 @@ __all__ = [
 ]
 
 Params = Mapping[str, Any]
-# Kind of a sampler: it selects rows, interpolates numbers, or computes new rows of numbers and
-# categories, or of categories alone.
-Kind = Literal["selects", "interpolates", "mixed", "categories"]
 
 _MODULES = ("over_sampling", "under_sampling", "combine")  # of imbalanced-learn
 _BY_LABEL = ("sampling_strategy", "shrinkage")  # parameters that may name classes
 _CATEGORICAL = "categorical_features"  # a parameter that the encoded table gives
-# Kinds of the samplers that do not select rows, if they do more than interpolate numbers.
-_NEW_ROWS: dict[str, Kind] = {"SMOTENC": "mixed", "SMOTEN": "categories"}
 
 
 # --- names ----------------------------------------------------------------------------------------
@@ -212,36 +207,35 @@ def _sampler_option(text: str) -> Option[Resampled]:
     """Return the option for a sampler; its parameters are fixed, so it has no ranges."""
     text = read_sampler(text)
     name, params = sampler_parts(text)
-    kind = _kind(name, params)
-    code = partial(_resample, name=name, params=params, kind=kind)
+    selects = _selects_rows(name, params)
+    code = partial(_resample, name=name, params=params, selects=selects)
     summary = (inspect.getdoc(_classes()[name]) or "").partition("\n")[0]
     code.__doc__ = f"{summary.rstrip('.')} (imbalanced-learn)."
-    rules: list[Rule] = [partial(_unsuited, kind)]
+    rules: list[Rule] = [] if selects else [partial(_unsuited, name)]
     if name not in ("RandomOverSampler", "RandomUnderSampler"):
         rules.append(NEIGHBOURS)
     return Option(text, code, rules=tuple(rules), exact=False)
 
 
-def _kind(name: str, params: Params) -> Kind:
+def _selects_rows(name: str, params: Params) -> bool:
+    """Return whether a sampler selects rows, as opposed to computing new ones."""
     if name == "RandomOverSampler":  # With a shrinkage it adds noise to numbers.
-        selects = params.get("shrinkage") is None
-    elif name == "ClusterCentroids":  # The default is soft voting: the centres themselves.
-        selects = params.get("voting") == "hard"
-    else:
-        selects = name in import_module("imblearn.under_sampling").__all__
-    return "selects" if selects else _NEW_ROWS.get(name, "interpolates")
+        return params.get("shrinkage") is None
+    if name == "ClusterCentroids":  # The default is soft voting: the centres themselves.
+        return bool(params.get("voting") == "hard")
+    return name in set(import_module("imblearn.under_sampling").__all__)
 
 
-def _unsuited(kind: Kind, profile: Profile) -> str | None:
-    """Return why a kind of sampler cannot run on the columns of a table, or None if it can."""
+def _unsuited(name: str, profile: Profile) -> str | None:
+    """Return why a sampler cannot compute new rows of the columns of a table, or None if it can."""
     numbers, categories = profile.n_numbers, profile.n_categories
-    if kind == "interpolates" and categories:
-        needs = "no categorical columns, as it interpolates numbers"
-    elif kind == "mixed" and not (numbers and categories):
-        needs = "numeric and categorical columns"
-    elif kind == "categories" and numbers:
-        needs = "categorical columns only"
+    if name == "SMOTENC":
+        suited, needs = numbers and categories, "numeric and categorical columns"
+    elif name == "SMOTEN":
+        suited, needs = not numbers, "categorical columns only"
     else:
+        suited, needs = not categories, "no categorical columns, as it interpolates numbers"
+    if suited:
         return None
     return (
         f"needs {needs}; the table has {numbers} numeric and {categories} categorical columns. Use "
@@ -252,13 +246,15 @@ def _unsuited(kind: Kind, profile: Profile) -> str | None:
 # --- running them ---------------------------------------------------------------------------------
 
 
-def _resample(part: Rows, *, random_state: int, name: str, params: Params, kind: Kind) -> Resampled:
-    if kind == "categories" and part.encoded.numbers.shape[1]:
+def _resample(
+    part: Rows, *, random_state: int, name: str, params: Params, selects: bool
+) -> Resampled:
+    if name == "SMOTEN" and part.encoded.numbers.shape[1]:
         raise InfeasibleError(
             f"{name} needs categorical columns only and the rows have numbers, of which some may "
             "be statistics of categories with many levels."
         )
-    x = _space(part.encoded, kind)
+    x = _space(part.encoded, selects=selects)
     sampler = _classes()[name](**_fitted_params(part, random_state, name=name, params=params))
     with warnings.catch_warnings():
         # The causes of these warnings are known or visible in the result.
@@ -277,7 +273,7 @@ def _resample(part: Rows, *, random_state: int, name: str, params: Params, kind:
     rows, synthetic = np.sort(source[is_real]), new_x[~is_real]
     if not len(synthetic):
         return Resampled(rows)
-    if kind == "selects" or not np.isfinite(synthetic).all():
+    if selects or not np.isfinite(synthetic).all():
         raise InfeasibleError(f"{name} returned rows that are not in the table or not finite.")
     return Resampled(rows, _encoded(synthetic, part.encoded), new_y[~is_real])
 
@@ -307,16 +303,13 @@ def _fitted_params(part: Rows, random_state: int, *, name: str, params: Params) 
     return fitted
 
 
-def _space(encoded: Encoded, kind: Kind) -> np.ndarray:
-    """Return the rows as input of a sampler of this kind, float64 and without negative zeros.
+def _space(encoded: Encoded, *, selects: bool) -> np.ndarray:
+    """Return the rows as input of a sampler, float64 and without negative zeros.
 
     Samplers that compute new rows get unchanged numbers and codes, so that new rows can be
     converted back. A table without categories has codes too, 0 or 1: indicators of missing numbers.
     """
-    if kind == "selects":
-        space = neighbour_space(encoded)
-    else:
-        space = np.hstack([encoded.numbers, encoded.codes])
+    space = neighbour_space(encoded) if selects else np.hstack([encoded.numbers, encoded.codes])
     return np.asarray(space, dtype=np.float64) + 0.0
 
 
