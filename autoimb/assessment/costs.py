@@ -11,7 +11,7 @@ import numpy as np
 
 from autoimb.arrays import Floats
 from autoimb.errors import OptionError, choices
-from autoimb.text import shown
+from autoimb.text import number_of, shown
 
 __all__ = ["Costs", "GivenCosts", "Matrix", "read_matrix", "read_weights"]
 
@@ -125,10 +125,7 @@ def read_weights(weights: Mapping[Any, Any], labels: list[object]) -> tuple[floa
 
 
 def _cost(value: Any, option: str) -> float:
-    try:
-        cost = float(value)
-    except (TypeError, ValueError, OverflowError):
-        cost = math.nan
+    cost = number_of(value)
     if not math.isfinite(cost) or cost < 0:
         raise OptionError(f"A cost in {option} must be a finite number >= 0, got {shown(value)}.")
     if cost > HIGHEST_COST:

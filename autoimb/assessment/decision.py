@@ -17,7 +17,7 @@ from autoimb.assessment.formulas import Counts
 from autoimb.assessment.metrics import Metric
 from autoimb.budget import FOREVER, Deadline
 from autoimb.errors import OptionError
-from autoimb.text import BriefRepr
+from autoimb.text import BriefRepr, number_of
 
 __all__ = [
     "DecisionRule",
@@ -405,11 +405,11 @@ def threshold_for(expression: str | float, counts: ThresholdCounts, positive: in
     if n_classes != 2:
         raise OptionError(f"A threshold needs two classes; this pipeline has {n_classes}.")
     if isinstance(expression, str) and (match := _EXPRESSION.fullmatch(expression)):
-        name, target = match[1], _number(match[2]) / (100 if match[3] else 1)
+        name, target = match[1], number_of(match[2]) / (100 if match[3] else 1)
         if 0 < target <= 1:
             offset = _reaching(name, target, counts, positive)
             return _on_positive(offset, positive, f"{name}>={target:g}")
-    threshold = _number(expression)
+    threshold = number_of(expression)
     if not 0 < threshold < 1:
         raise OptionError(
             "The threshold must be a number between 0 and 1, 'recall>=X' or 'precision>=X' with "
@@ -436,13 +436,6 @@ def _reaching(name: str, target: float, counts: ThresholdCounts, positive: int) 
             f"{name} is {value.max():.3g}."
         )
     return float(counts.cuts[reached[0] if name == "recall" else reached[-1]])
-
-
-def _number(value: object) -> float:
-    try:
-        return float(value)  # type: ignore[arg-type]  # rejected values are not numbers
-    except (TypeError, ValueError):
-        return float("nan")
 
 
 def _on_positive(offset: float, positive: int, name: str) -> DecisionRule:

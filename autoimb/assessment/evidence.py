@@ -138,7 +138,30 @@ class TableEvidence:
     @cached_property
     def separating(self) -> dict[str, float]:
         """Columns that separate every pair of classes, with the ROC AUC of the worst pair."""
-        return _separating(self.dataset)
+        dataset = self.dataset
+        columns = len(dataset.columns.number_names) + len(dataset.columns.category_names)
+        max_rows = int(np.clip(_CELLS_A_CLASS // max(columns, 1), *_ROWS_A_CLASS))
+        rows = [np.flatnonzero(dataset.y == code) for code in range(dataset.n_classes)]
+        rows = [
+            class_rows[:: -(-len(class_rows) // max_rows)]  # at most `max_rows`, evenly spaced
+            for class_rows in rows
+            if len(class_rows) >= _MIN_SEPARATED_ROWS
+        ]
+        if len(rows) < 2:
+            return {}
+        # The rows of each class are contiguous in the columns that `_columns` yields.
+        ends = np.cumsum([0, *map(len, rows)])
+        places = [np.arange(start, end) for start, end in pairwise(ends)]
+        separating = {}
+        for name, numbers, levels in _columns(dataset, np.concatenate(rows)):
+            worst = 1.0
+            for first, second in combinations(places, 2):
+                worst = min(worst, _separation(numbers, levels, first, second))
+                if worst < _FAR_FROM_PERFECT:
+                    break
+            if worst >= _PERFECT_SEPARATION:
+                separating[name] = worst
+        return separating
 
     @cached_property
     def repeats(self) -> Repeats:
@@ -225,33 +248,6 @@ def _times_drawn(y: Ints, random: np.random.Generator) -> Ints:
 
 
 # --- columns that separate the classes ------------------------------------------------------------
-
-
-def _separating(dataset: Dataset) -> dict[str, float]:
-    """Return the columns that separate every pair of classes, with the AUC of the worst pair."""
-    columns = len(dataset.columns.number_names) + len(dataset.columns.category_names)
-    max_rows = int(np.clip(_CELLS_A_CLASS // max(columns, 1), *_ROWS_A_CLASS))
-    rows = [np.flatnonzero(dataset.y == code) for code in range(dataset.n_classes)]
-    rows = [
-        class_rows[:: -(-len(class_rows) // max_rows)]  # at most `max_rows`, evenly spaced
-        for class_rows in rows
-        if len(class_rows) >= _MIN_SEPARATED_ROWS
-    ]
-    if len(rows) < 2:
-        return {}
-    # The rows of each class are contiguous in the columns that `_columns` yields.
-    ends = np.cumsum([0, *map(len, rows)])
-    places = [np.arange(start, end) for start, end in pairwise(ends)]
-    separating = {}
-    for name, numbers, levels in _columns(dataset, np.concatenate(rows)):
-        worst = 1.0
-        for first, second in combinations(places, 2):
-            worst = min(worst, _separation(numbers, levels, first, second))
-            if worst < _FAR_FROM_PERFECT:
-                break
-        if worst >= _PERFECT_SEPARATION:
-            separating[name] = worst
-    return separating
 
 
 def _columns(dataset: Dataset, rows: Ints) -> Iterator[tuple[str, Floats | None, Ints | None]]:

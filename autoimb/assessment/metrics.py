@@ -33,6 +33,7 @@ from autoimb.assessment.scorers import (
     takes_weight,
 )
 from autoimb.errors import OptionError, choices
+from autoimb.text import number_of
 
 __all__ = [
     "ALIASES",
@@ -345,10 +346,7 @@ def _built_in(name: str) -> Metric | None:
     base, colon, text = name.partition(":")
     if base not in ("fbeta", "recall@precision") or not colon:
         return None
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
+    number = number_of(text)
     if base == "recall@precision":
         if not 0 < number <= 1:
             raise OptionError(

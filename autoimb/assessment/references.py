@@ -51,7 +51,10 @@ class Size:
             scored=max(len(fold.score) for fold in plan.folds),
             rarest=int(np.bincount(dataset.y, minlength=dataset.n_classes).min()),
             classes=dataset.n_classes,
-            width=max(_width(encoder) for encoder in encoders),
+            width=max(
+                encoder.width(ple=False) + sum(encoder.embedded_cardinalities)
+                for encoder in encoders
+            ),
         )
 
 
@@ -196,10 +199,6 @@ def cross_validate(
         total[fold.score] += proba
     scored = plan.scored
     return np.asarray(total[scored] / total[scored].sum(axis=1, keepdims=True))
-
-
-def _width(encoder: Encoder) -> int:
-    return encoder.width(ple=False) + sum(encoder.embedded_cardinalities)
 
 
 def _features(encoder: Encoder, encoded: Encoded) -> Any:

@@ -163,15 +163,14 @@ def find_structure(
         fits = 2 * _FOLDS * len(candidates)
         cost = fits * trees * min(n_columns, _MAX_COLUMNS) * _SECONDS_PER_CELL
         max_rows = int(np.clip(_BUDGET_SHARE * time_budget / cost, _MIN_ROWS, _MAX_ROWS))
+    compared = []
     with threadpool_limits(1):
-        measured = [
-            _measured(
-                dataset, candidate, max_rows, stream(Purpose.STRUCTURE, random_state, index=number)
-            )
-            for number, candidate in enumerate(candidates)
-        ]
-    compared = tuple(difference for difference in measured if difference is not None)
-    return Structure(compared, _order(dataset, candidates))
+        for number, candidate in enumerate(candidates):
+            random = stream(Purpose.STRUCTURE, random_state, index=number)
+            difference = _measured(dataset, candidate, max_rows, random)
+            if difference is not None:
+                compared.append(difference)
+    return Structure(tuple(compared), _order(dataset, candidates))
 
 
 def _merged_classes(dataset: Dataset, rows: Ints) -> tuple[Ints, int]:
@@ -197,9 +196,10 @@ def _candidates(dataset: Dataset, schema: Schema) -> list[_Candidate]:
     wide = len(columns.number_names) > _MAX_NUMBERS
     candidates = []
     for name, values in zip(columns.number_names, columns.numbers.T):
+        whole = (np.isnan(values) | (values == np.floor(values))).all()
         if name in dates:
             candidates.append(_Candidate(dates[name], True, _keys(np.floor(values))))
-        elif name not in parts and (ID_NAME.search(name) or not wide) and _are_whole(values):
+        elif name not in parts and whole and (ID_NAME.search(name) or not wide):
             candidates.append(_Candidate(name, False, _keys(values)))
     for place, (name, codes) in enumerate(zip(columns.category_names, columns.codes.T)):
         if len(columns.vocabularies[place]) >= _MIN_LEVELS:
@@ -214,10 +214,6 @@ def _implausibility(candidate: _Candidate) -> tuple[bool, bool, bool, int]:
     named = ID_NAME.search(candidate.column) is not None
     values = int(candidate.key.max())
     return not candidate.is_date, not named, candidate.category is None, -values
-
-
-def _are_whole(values: Floats) -> bool:
-    return bool((np.isnan(values) | (values == np.floor(values))).all())
 
 
 def _keys(values: Floats) -> Ints:

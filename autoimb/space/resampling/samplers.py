@@ -7,7 +7,6 @@ sampler is rebuilt from this name. imbalanced-learn is imported when the first s
 
 from __future__ import annotations
 
-import ast
 import inspect
 import math
 import warnings
@@ -24,7 +23,7 @@ from autoimb.data.profile import Profile
 from autoimb.data.values import text_of
 from autoimb.errors import InfeasibleError, OptionError, choices
 from autoimb.foreign import validate_parameters
-from autoimb.space.option import Option, Rule
+from autoimb.space.option import Option, Rule, option_parts
 from autoimb.space.resampling.component import (
     NEIGHBOURS,
     RESAMPLING,
@@ -39,7 +38,6 @@ __all__ = [
     "checked_labels",
     "is_sampler",
     "read_sampler",
-    "sampler_parts",
     "sampler_text",
 ]
 
@@ -81,7 +79,7 @@ def read_sampler(value: object) -> str:
         With the unknown class or parameter, or with the value that JSON cannot represent.
     """
     if isinstance(value, str):
-        return sampler_text(*(sampler_parts(value) if is_sampler(value) else (value, {})))
+        return sampler_text(*(option_parts(value) if is_sampler(value) else (value, {})))
     name = type(value).__name__
     if _classes().get(name) is not type(value):
         raise OptionError(
@@ -90,28 +88,6 @@ def read_sampler(value: object) -> str:
         )
     params: dict[str, Any] = value.get_params(deep=False)  # type: ignore[attr-defined]  # a sampler
     return sampler_text(name, params)
-
-
-def sampler_parts(text: str) -> tuple[str, dict[str, Any]]:
-    """Split ``"SVMSMOTE(k_neighbors=3)"`` into class name and parameters, without checking them.
-
-    Raises
-    ------
-    OptionError
-        If the text is neither a name nor a call of a name with constants as keywords.
-    """
-    try:
-        node = ast.parse(text.strip(), mode="eval").body
-        if isinstance(node, ast.Name):
-            return node.id, {}
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.args:
-            return node.func.id, {key.arg: ast.literal_eval(key.value) for key in node.keywords}  # type: ignore[misc]  # checked below
-    except (SyntaxError, ValueError, MemoryError, RecursionError):
-        pass
-    raise OptionError(
-        f"A sampler of imbalanced-learn is written like SVMSMOTE or SVMSMOTE(k_neighbors=3); "
-        f"got {shown(text)}."
-    )
 
 
 def sampler_text(name: str, params: Params) -> str:
@@ -189,7 +165,7 @@ def checked_labels(text: str, classes: Iterable[object]) -> None:
     """
     if not is_sampler(text):
         return
-    name, params = sampler_parts(text)
+    name, params = option_parts(text)
     labels = [text_of(label) for label in classes]
     for key in _BY_LABEL:
         value = params.get(key)
@@ -206,7 +182,7 @@ def checked_labels(text: str, classes: Iterable[object]) -> None:
 def _sampler_option(text: str) -> Option[Resampled]:
     """Return the option for a sampler; its parameters are fixed, so it has no ranges."""
     text = read_sampler(text)
-    name, params = sampler_parts(text)
+    name, params = option_parts(text)
     selects = _selects_rows(name, params)
     code = partial(_resample, name=name, params=params, selects=selects)
     summary = (inspect.getdoc(_classes()[name]) or "").partition("\n")[0]
