@@ -22,6 +22,7 @@ from functools import cached_property
 
 import numpy as np
 from scipy.stats import rankdata
+from scipy.stats.contingency import crosstab
 
 from autoimb.arrays import Floats, Ints, Mask
 from autoimb.assessment.costs import Matrix
@@ -369,17 +370,10 @@ class Judge:
     @cached_property
     def _min_units(self) -> int:
         """Smallest number of rows, or of the user's groups, of a class in a group."""
-        y, group = self.y, self.group
+        units = np.stack([self.group, self.y])
         if self.cluster is not None and self.period is None:
-            cells = np.unique(np.stack([group, y, self.cluster], axis=1), axis=0)
-            group, y = cells[:, 0], cells[:, 1]
-        counts = np.array(
-            [
-                np.bincount(y[group == name], minlength=self.metric.n_classes)
-                for name in np.unique(self.group)
-            ]
-        )
-        return int(counts[:, counts.sum(axis=0) > 0].min(initial=np.iinfo(np.int64).max))
+            units = np.unique(np.stack([*units, self.cluster]), axis=1)[:2]
+        return int(crosstab(*units).count.min(initial=np.iinfo(np.int64).max))
 
     @cached_property
     def _groups(self) -> list[Mask]:
