@@ -237,10 +237,11 @@ def _contenders(
     return contenders
 
 
-def _metrics(asked: Metric) -> list[Metric]:
-    """Return the requested metric and the standard ones."""
-    return [asked] + [
-        get_metric(name, n_classes=asked.n_classes, positive=asked.positive)
+def _judges(judge: Judge) -> list[Judge]:
+    """Return the judges by the requested metric and by the standard ones."""
+    asked = judge.metric
+    return [judge] + [
+        judge.with_metric(get_metric(name, n_classes=asked.n_classes, positive=asked.positive))
         for name in STANDARD_METRICS
         if name != asked.name
     ]
@@ -249,10 +250,9 @@ def _metrics(asked: Metric) -> list[Metric]:
 def _test(tested: Tested, names: Sequence[str]) -> Row:
     """Return the scores on the test rows, which had no influence on the search."""
     codes, scores = tested.judge.y, []
-    for metric in _metrics(tested.judge.metric):
-        judge = tested.judge.with_metric(metric)
+    for judge in _judges(tested.judge):
         score = judge.score(*tested.prediction)
-        scores.append(_score_row(metric, judge.interval(score.value, score.error)))
+        scores.append(_score_row(judge.metric, judge.interval(score.value, score.error)))
     return {
         "given": tested.n_given,
         "rows": len(codes),
@@ -274,15 +274,15 @@ def _scores(
         | _score_row(judge.metric, (standing.value, standing.low, standing.high))
         for name, standing in standing_by_name.items()
     ]
-    for metric in _metrics(judge.metric)[1:]:
-        metric_judge = judge.with_metric(metric)
+    for metric_judge in _judges(judge)[1:]:
         for name, prediction in contenders.items():
             if deadline.expired:
                 return rows
             score = metric_judge.reported_score(prediction, policy.result.rare_rows_per_group)
             error = metric_judge.with_training(score.error, policy)
             interval = metric_judge.interval(score.value, error)
-            rows.append({"name": name, "standing": ""} | _score_row(metric, interval))
+            row = _score_row(metric_judge.metric, interval)
+            rows.append({"name": name, "standing": ""} | row)
     return rows
 
 

@@ -8,6 +8,7 @@ first n of them have minimal regret for every n.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -66,7 +67,7 @@ def listed_networks(space: Space, policy: SearchPolicy = DEFAULT_POLICY) -> list
 def only_network(space: Space, network: Choice) -> dict[str, Any]:
     """Return parameters to enqueue for a network without any imbalance method."""
     control = {name: option for name, option in CONTROL.items() if option in space.names(name)}
-    return control | _flat("network", network)
+    return control | _flat({"network": network})
 
 
 def duels_of(space: Space, control: Strategy) -> list[dict[str, Any]]:
@@ -90,14 +91,7 @@ def duels_of(space: Space, control: Strategy) -> list[dict[str, Any]]:
             strategies.append(replace(control, ensemble=matched))
         strategies.append(replace(control, **{component: method}))
     # Several ensembles may have the same matched control, which is listed only once.
-    return [
-        {
-            key: value
-            for name in COMPONENTS
-            for key, value in _flat(name, getattr(strategy, name)).items()
-        }
-        for strategy in dict.fromkeys(strategies)
-    ]
+    return [_flat(strategy.choices) for strategy in dict.fromkeys(strategies)]
 
 
 def methods_of(space: Space) -> list[tuple[str, str]]:
@@ -110,13 +104,15 @@ def methods_of(space: Space) -> list[tuple[str, str]]:
     ]
 
 
-def _flat(component: str, choice: Choice) -> dict[str, Any]:
-    """Return the parameters to enqueue for a choice in a component."""
-    flat: dict[str, Any] = {component: choice.name}
-    for key, bounds in COMPONENTS[component][choice.name].ranges.items():
-        value = choice.values[key]
-        # Strengths of two methods are scaled down together, which may move them below their ranges.
-        if isinstance(bounds, Float):
-            value = max(float(value), bounds.low)
-        flat[f"{component}.{choice.name}.{key}"] = value
+def _flat(choices: Mapping[str, Choice]) -> dict[str, Any]:
+    """Return the parameters to enqueue for choices by component."""
+    flat: dict[str, Any] = {}
+    for component, choice in choices.items():
+        flat[component] = choice.name
+        for key, bounds in COMPONENTS[component][choice.name].ranges.items():
+            value = choice.values[key]
+            # Strengths of two methods are scaled down, which may move them below their ranges.
+            if isinstance(bounds, Float):
+                value = max(float(value), bounds.low)
+            flat[f"{component}.{choice.name}.{key}"] = value
     return flat
