@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -75,8 +75,7 @@ def precision_recall(
     """
     if not curves:
         return None
-    with _settings():
-        figure, axes = _axes(6.4, 4.0)
+    with _figure(4.0) as (figure, axes):
         for (name, curve), (color, width, dashes) in zip(curves.items(), STYLES):
             axes.plot(
                 curve["recall"],
@@ -114,8 +113,7 @@ def reliability(bins: Sequence[Mapping[str, Any]]) -> str | None:
     observed = [b["observed"] for b in bins]
     low, high = wilson(np.array(observed), np.array([b["count"] for b in bins]))
     top = min(1.0, 1.08 * max(*predicted, *high, 0.01))
-    with _settings():
-        figure, axes = _axes(6.4, 3.4)
+    with _figure(3.4) as (figure, axes):
         axes.plot((0, top), (0, top), color=MUTED, linewidth=1, linestyle=":", label="perfect")
         axes.fill_between(predicted, low, high, color=ACCENT, alpha=0.15, linewidth=0)
         axes.plot(
@@ -153,8 +151,7 @@ def progress(
     from matplotlib.ticker import MaxNLocator
 
     trials, values, errors = zip(*sorted(scored))
-    with _settings():
-        figure, axes = _axes(6.4, 3.0)
+    with _figure(3.0) as (figure, axes):
         axes.errorbar(trials, values, yerr=errors, fmt="none", ecolor=LINE, elinewidth=1, zorder=1)
         axes.plot(trials, values, "o", color=SECOND, markersize=4, label="trial ± standard error")
         won = [(trial, value) for trial, value, _ in scored if trial in members]
@@ -166,22 +163,20 @@ def progress(
         return _inline(figure, name="trials", title="Search score of each complete trial")
 
 
-def _settings() -> AbstractContextManager[None]:
+@contextmanager
+def _figure(height: float) -> Iterator[tuple[Figure, Axes]]:
+    """Create a figure, and use its settings until it is saved."""
     from matplotlib import style
-
-    # The default style makes figures independent of a matplotlibrc file of the user.
-    return style.context(["default", SETTINGS])
-
-
-def _axes(width: float, height: float) -> tuple[Figure, Axes]:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(visible=True)
-    axes.set_axisbelow(True)
-    return figure, axes
+    # The default style makes figures independent of a matplotlibrc file of the user.
+    with style.context(["default", SETTINGS]):
+        figure = Figure(figsize=(6.4, height), layout="constrained")
+        axes = figure.add_subplot()
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(visible=True)
+        axes.set_axisbelow(True)
+        yield figure, axes
 
 
 def _inline(figure: Figure, *, name: str, title: str) -> str:
