@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from autoimb.arrays import Floats, Ints
+from autoimb.arrays import Floats, Ints, mean_where
 
 __all__ = ["Stopping"]
 
@@ -68,12 +68,12 @@ class Stopping:
         """
         number = len(self.values)
         every = (*self.values, tuple(values))
-        smoothed = _mean(np.array(every[-_SMOOTHED:]), axis=0)
+        smoothed = _mean(np.array(every[-_SMOOTHED:]))
         best, chosen, newest = self.best.copy(), self.chosen.copy(), []
         for fold, choosing in enumerate(choosers):
             if number - chosen[fold] > patience:
                 continue  # its patience is exhausted; other folds may still train
-            merit = _mean(smoothed[list(choosing)], axis=0)
+            merit = _mean(smoothed[list(choosing)])
             # Before the first full running mean every checkpoint replaces the last one.
             if len(every) < _SMOOTHED:
                 newest.append(fold)
@@ -87,14 +87,11 @@ class Stopping:
             best=best,
             chosen=chosen,
             newest=tuple(newest),
-            curve=(*self.curve, float(_mean(smoothed, axis=0))),
+            curve=(*self.curve, float(_mean(smoothed))),
             ended=bool(number - chosen.max() >= patience),
         )
 
 
-def _mean(values: Floats, axis: int) -> Floats:
-    """Return the mean of the defined values; NaN where all are undefined."""
-    defined = ~np.isnan(values)
-    count = defined.sum(axis)
-    total = np.where(defined, values, 0.0).sum(axis)
-    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan))
+def _mean(values: Floats) -> Floats:
+    """Return the mean over the first axis of the defined values."""
+    return mean_where(values, ~np.isnan(values), axis=0)

@@ -249,7 +249,7 @@ def render(facts: Facts) -> str:
         decided=decided,
         names=NAMES,
         errors=REFERENCE_ERRORS,
-        operating_points=_operating_points(content.curves.get("winner"), base_rate),
+        operating_points=_operating_points(content.curves["winner"], base_rate),
         statuses=Counter(row["status"] for row in content.leaderboard),
         members=members,
         failed=failed,
@@ -289,10 +289,10 @@ def _decision_counts(confusion: Row, positive: str) -> Row:
     }
 
 
-def _operating_points(curve: dict[str, list[float]] | None, base_rate: float) -> list[Row]:
+def _operating_points(curve: dict[str, list[float]], base_rate: float) -> list[Row]:
     """Return the precision and the alarms by which the winner reaches each target recall."""
     points: list[Row] = []
-    on_curve = list(zip(curve["precision"], curve["recall"])) if curve else []
+    on_curve = list(zip(curve["precision"], curve["recall"]))
     for target in RECALL_TARGETS:
         # The best point is the most precise one that reaches the target recall.
         reached = [(p, r) for p, r in on_curve if r >= target and p > 0]

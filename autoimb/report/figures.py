@@ -56,7 +56,7 @@ def precision_recall(
     *,
     base_rate: float,
     point: tuple[float, float] | None = None,
-) -> str | None:
+) -> str:
     """Draw precision against recall for each contender.
 
     Parameters
@@ -70,11 +70,9 @@ def precision_recall(
 
     Returns
     -------
-    str or None
-        An ``<svg>`` element; None without curves.
+    str
+        An ``<svg>`` element.
     """
-    if not curves:
-        return None
     with _figure(4.0) as (figure, axes):
         for (name, curve), (color, width, dashes) in zip(curves.items(), STYLES):
             axes.plot(

@@ -35,9 +35,9 @@ def scored(value: float | None, error: float | None) -> str:
     return decimals(value, digits_of(error))
 
 
-def signed(value: float | None, digits: int = 4) -> str:
+def signed(value: float | None) -> str:
     """Format a difference with its sign."""
-    return "–" if value is None else f"{value:+.{digits}f}".replace("-", "−")
+    return "–" if value is None else f"{value:+.4f}".replace("-", "−")
 
 
 def count(value: int | None) -> str:
@@ -55,10 +55,8 @@ def percent(share: float | None, digits: int = 1) -> str:
     return f"{100 * share:.{digits}f} %"
 
 
-def duration(seconds: float | None) -> str:
+def duration(seconds: float) -> str:
     """Format a duration in seconds as readable text: ``4 min 12 s``."""
-    if seconds is None:
-        return "–"
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
