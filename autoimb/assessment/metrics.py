@@ -22,16 +22,9 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from autoimb.arrays import Floats, Ints
-from autoimb.assessment import formulas
+from autoimb.assessment import formulas, scorers
 from autoimb.assessment.costs import Matrix
 from autoimb.assessment.formulas import Counts, Kind, Rows, confusion_counts
-from autoimb.assessment.scorers import (
-    call_function,
-    call_label_scorer,
-    call_scorer,
-    probe_scorer,
-    takes_weight,
-)
 from autoimb.errors import OptionError, choices
 from autoimb.text import number_of
 
@@ -380,12 +373,12 @@ def _of_function(function: Any, labels: NDArray[Any]) -> Metric:
             f"The metric must be a name or a callable. Got {function!r}. "
             f"Names: {', '.join(METRICS)}."
         )
-    weighted = takes_weight(function)
+    weighted = scorers.takes_weight(function)
     return Metric(
         str(getattr(function, "__name__", type(function).__name__)),
         "probability",
         worst=_UNBOUNDED_WORST,
-        rows=partial(call_function, function=function, classes=labels, weighted=weighted),
+        rows=partial(scorers.call_function, function=function, classes=labels, weighted=weighted),
         foreign=True,
         weighs=False,
     )
@@ -404,7 +397,7 @@ def _of_scorer_name(name: str, labels: NDArray[Any]) -> Metric:
     scorer = get_scorer(name)
     metric = _of_scorer(name, scorer, labels)
     if metric.kind == "label" and metric.weighs:
-        return replace(metric, rows=partial(call_label_scorer, scorer=scorer, names=labels))
+        return replace(metric, rows=partial(scorers.call_label_scorer, scorer=scorer, names=labels))
     return metric
 
 
@@ -418,7 +411,7 @@ def _numbered(labels: NDArray[Any], positive: int) -> NDArray[Any]:
 
 def _of_scorer(name: str, scorer: Any, labels: NDArray[Any]) -> Metric:
     try:
-        kind, weighs = probe_scorer(scorer, labels)
+        kind, weighs = scorers.probe_scorer(scorer, labels)
     except Exception as error:
         passed = ", ".join(repr(label) for label in labels.tolist())
         raise OptionError(
@@ -430,7 +423,7 @@ def _of_scorer(name: str, scorer: Any, labels: NDArray[Any]) -> Metric:
         name,
         kind,
         worst=_UNBOUNDED_WORST,
-        rows=partial(call_scorer, scorer=scorer, names=labels, weighted=weighs),
+        rows=partial(scorers.call_scorer, scorer=scorer, names=labels, weighted=weighs),
         foreign=True,
         weighs=weighs,
     )

@@ -16,14 +16,7 @@ from autoimb.assessment.uncertainty import spread
 from autoimb.budget import FOREVER, Deadline
 from autoimb.evaluation.limits import limits_beyond
 from autoimb.policy import SearchPolicy
-from autoimb.report import curves
-from autoimb.report.against import (
-    Standing,
-    check_result,
-    compare_references,
-    cross_validate_references,
-    standings,
-)
+from autoimb.report import against, curves
 from autoimb.report.build import Facts, Row
 from autoimb.report.formats import rule_in_words
 from autoimb.report.planned import plan_facts, profile_facts
@@ -74,7 +67,7 @@ def build_facts(result: SearchResult, *, deadline: Deadline = FOREVER) -> Facts:
     Facts
     """
     with one_thread():
-        references = cross_validate_references(result, deadline)
+        references = against.cross_validate_references(result, deadline)
         return _facts(result, references, deadline.fraction(_FACTS_SHARE))
 
 
@@ -92,10 +85,10 @@ def _facts(result: SearchResult, references: Mapping[str, Floats], deadline: Dea
     hit = judge.y == positive
     weight = np.ones(len(hit)) if judge.weight is None else judge.weight
     policy = task.plan.policy
-    standing_by_name = standings(judge, contenders, selection.reported, policy, deadline)
+    standing_by_name = against.standings(judge, contenders, selection.reported, policy, deadline)
     checks = (
         *result.findings,
-        *check_result(result, contenders["winner"], standing_by_name, deadline),
+        *against.check_result(result, contenders["winner"], standing_by_name, deadline),
     )
     ahead = [finding.evidence for finding in checks if finding.code == AHEAD]
     return Facts(
@@ -120,7 +113,7 @@ def _facts(result: SearchResult, references: Mapping[str, Floats], deadline: Dea
         notices=_notices(result),
         reliability=curves.reliability(hit, proba[:, positive], weight),
         created=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        references=compare_references(standing_by_name),
+        references=against.compare_references(standing_by_name),
         checks=[finding.to_json() for finding in checks],
         test=None if result.tested is None else _test(result.tested, names),
         reported={**selection.reported.to_json(), "averaging": _averaging(result)},
@@ -264,7 +257,7 @@ def _test(tested: Tested, names: Sequence[str]) -> Row:
 def _scores(
     judge: Judge,
     contenders: Mapping[str, Prediction],
-    standing_by_name: Mapping[str, Standing],
+    standing_by_name: Mapping[str, against.Standing],
     policy: SearchPolicy,
     deadline: Deadline,
 ) -> list[Row]:
