@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -115,6 +116,9 @@ ENSEMBLE: Component[Ensemble] = Component(
     "ensemble", "Number of networks in each fold, and the rows on which each is trained."
 )
 
+# The settings that all ensembles on balanced rows share.
+_BALANCED: dict[str, Any] = {"strength": Float(0.5, 1.0), "sizes": under_counts}
+
 
 def draws_balanced_rows(name: str) -> bool:
     """Return whether an ensemble balances classes itself, by drawing balanced rows."""
@@ -164,11 +168,7 @@ def bagging(members: int) -> Ensemble:
     return Ensemble(members, 1, _bootstrap)
 
 
-@ENSEMBLE.option(
-    members=Int(4, 16),
-    strength=Float(0.5, 1.0),
-    sizes=under_counts,
-)
+@ENSEMBLE.option(members=Int(4, 16), **_BALANCED)
 def balanced_bagging(members: int, strength: float) -> Ensemble:
     """Networks on under-sampled rows, another draw for each (Wallace et al., 2011)."""
     control = Choice("bagging", (("members", members),))
@@ -181,27 +181,14 @@ def boosting(rounds: int) -> Ensemble:
     return Ensemble(1, rounds, _all_rows, samme)
 
 
-@ENSEMBLE.option(
-    rounds=Int(3, 8),
-    strength=Float(0.5, 1.0),
-    exact=False,
-    sizes=under_counts,
-    searched=False,
-)
+@ENSEMBLE.option(rounds=Int(3, 8), exact=False, searched=False, **_BALANCED)
 def rus_boost(rounds: int, strength: float) -> Ensemble:
     """Boosting on rows that are under-sampled anew in every round (Seiffert et al., 2010)."""
     control = Choice("boosting", (("rounds", rounds),))
     return Ensemble(1, rounds, _balanced(strength), samme, matched_control=control)
 
 
-@ENSEMBLE.option(
-    members=Int(2, 6),
-    rounds=Int(2, 4),
-    strength=Float(0.5, 1.0),
-    exact=False,
-    sizes=under_counts,
-    searched=False,
-)
+@ENSEMBLE.option(members=Int(2, 6), rounds=Int(2, 4), exact=False, searched=False, **_BALANCED)
 def easy_ensemble(members: int, rounds: int, strength: float) -> Ensemble:
     """Boosted networks on each of several under-sampled bags of rows (Liu et al., 2009)."""
     control = Choice("bagging", (("members", members * rounds),))
@@ -209,12 +196,7 @@ def easy_ensemble(members: int, rounds: int, strength: float) -> Ensemble:
     return Ensemble(members, rounds, draw, samme, bagged=True, matched_control=control)
 
 
-@ENSEMBLE.option(
-    rounds=Int(4, 10),
-    strength=Float(0.5, 1.0),
-    exact=False,
-    sizes=under_counts,
-)
+@ENSEMBLE.option(rounds=Int(4, 10), exact=False, **_BALANCED)
 def self_paced(rounds: int, strength: float) -> Ensemble:
     """Networks in turn on under-sampled rows, harder ones more often: SPE (Liu et al., 2020)."""
     control = Choice("bagging", (("members", rounds),))

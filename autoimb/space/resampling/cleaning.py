@@ -8,20 +8,18 @@ from typing import Any
 import numpy as np
 
 from autoimb.randomness import Purpose, stream
-from autoimb.space.option import Float, Int, minority_at_least
+from autoimb.space.option import Float, minority_at_least
 from autoimb.space.resampling.component import (
     MAKES,
-    MAX_NEIGHBOURS,
     NEIGHBOURS,
     RESAMPLING,
     Resampled,
     Rows,
     check_classes_kept,
-    over_counts,
     selection,
 )
 from autoimb.space.resampling.neighbours import nearest, neighbour_space
-from autoimb.space.resampling.smote import smote
+from autoimb.space.resampling.smote import OVER_SAMPLING, smote
 
 __all__ = ["smote_enn", "smote_tomek", "tomek_links"]
 
@@ -58,14 +56,7 @@ def _unlinked_rows(part: Rows) -> np.ndarray:
 
 
 _after_smote = RESAMPLING.option(
-    minority_at_least(6),
-    MAKES,
-    NEIGHBOURS,
-    strength=Float(0.3, 1.0),
-    k_neighbors=Int(2, MAX_NEIGHBOURS, log=True),
-    cleaning=Float(0.3, 1.0),
-    exact=False,
-    sizes=over_counts,
+    minority_at_least(6), MAKES, NEIGHBOURS, **OVER_SAMPLING, cleaning=Float(0.3, 1.0)
 )
 
 
