@@ -24,7 +24,6 @@ from autoimb.runs.record import TrialRecord
 from autoimb.runtime.worker import one_thread
 from autoimb.search.search import SearchResult, versions
 from autoimb.search.untouched import Tested
-from autoimb.space.components import COMPONENTS
 from autoimb.space.strategy import option_of
 
 __all__ = ["METHOD_COLUMNS", "STANDARD_METRICS", "build_facts", "leaderboard"]
@@ -49,6 +48,7 @@ METHOD_COLUMNS = (
 LABELS_SHARE = 0.5  # share of the time for scores that labels may use
 
 
+@one_thread()
 def build_facts(result: SearchResult, *, deadline: Deadline = FOREVER) -> Facts:
     """Compute the facts of the report.
 
@@ -66,12 +66,8 @@ def build_facts(result: SearchResult, *, deadline: Deadline = FOREVER) -> Facts:
     -------
     Facts
     """
-    with one_thread():
-        references = against.cross_validate_references(result, deadline)
-        return _facts(result, references, deadline.fraction(_FACTS_SHARE))
-
-
-def _facts(result: SearchResult, references: Mapping[str, Floats], deadline: Deadline) -> Facts:
+    references = against.cross_validate_references(result, deadline)
+    deadline = deadline.fraction(_FACTS_SHARE)
     preparation, study, selection = result.preparation, result.study, result.selection
     task = preparation.task
     judge = task.judge.until(deadline.fraction(LABELS_SHARE))
@@ -196,7 +192,7 @@ def leaderboard(
             "seconds": record.seconds,
             "stage": record.stage,
             "strategy": record.strategy.describe(),
-            **{component: str(getattr(record.strategy, component)) for component in COMPONENTS},
+            **{name: str(choice) for name, choice in record.strategy.choices.items()},
             "reason": record.reason,
         }
         for record in sorted(records, key=lambda record: record.rank)
@@ -313,15 +309,14 @@ def _winner(result: SearchResult, names: Sequence[str]) -> Row:
     strategies: list[Row] = []
     for number, weight in selection.weights.items():
         strategy = by_number[number]
+        options = {name: option_of(name, choice) for name, choice in strategy.choices.items()}
         strategies.append(
             {
                 "trial": number,
                 "weight": weight,
                 "description": strategy.describe(),
                 "strategy": strategy.to_json(),
-                "summaries": {
-                    name: option_of(name, getattr(strategy, name)).summary for name in COMPONENTS
-                },
+                "summaries": {name: option.summary for name, option in options.items()},
             }
         )
     description = strategies[0]["description"]
