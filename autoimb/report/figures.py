@@ -28,11 +28,11 @@ __all__ = ["precision_recall", "progress", "reliability"]
 VARIABLES = ("ink", "muted", "line", "accent", "second", "third")
 COLORS = [f"#0a0b{i:02x}" for i in range(1, 7)]
 INK, MUTED, LINE, ACCENT, SECOND, THIRD = COLORS
-# Colour, width and dashes of the first contenders; further contenders are not drawn.
-STYLES = (
-    (ACCENT, 2.0, "-"),
-    (SECOND, 1.4, "-"),
-    (THIRD, 1.4, "--"),
+# Lines of the first contenders; further contenders are not drawn.
+STYLES: tuple[dict[str, Any], ...] = (
+    {"color": ACCENT, "linewidth": 2.0},
+    {"color": SECOND, "linewidth": 1.4},
+    {"color": THIRD, "linewidth": 1.4, "linestyle": "--"},
 )
 SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -74,15 +74,8 @@ def precision_recall(
         An ``<svg>`` element.
     """
     with _figure(4.0) as (figure, axes):
-        for (name, curve), (color, width, dashes) in zip(curves.items(), STYLES):
-            axes.plot(
-                curve["recall"],
-                curve["precision"],
-                color=color,
-                linewidth=width,
-                linestyle=dashes,
-                label=name,
-            )
+        for (name, curve), style in zip(curves.items(), STYLES):
+            axes.plot(curve["recall"], curve["precision"], label=name, **style)
         axes.axhline(base_rate, color=MUTED, linewidth=1, linestyle=":", label="chance")
         if point is not None:
             axes.plot(*point, "o", color=ACCENT, markersize=7, label="decision rule", clip_on=False)
