@@ -323,7 +323,7 @@ def test_the_order_of_parameters_and_what_else_stands_there_say_nothing() -> Non
         (given(loss="focal(gamma=9)"), "gamma of loss 'focal' must be a number from 0.5 to 3"),
         (given(loss="focal(gamma=x)"), "got 'x'"),
         (given(loss={"name": "focal", "params": {"gamma": True}}), "got True"),
-        (given(resampling="smote(strength=.5, k_neighbors=2.5)"), "a whole number.*got '2.5'"),
+        (given(resampling="smote(strength=.5, k_neighbors=2.5)"), "a whole number.*got 2.5"),
         (given(ensemble="balanced_bagging(members=8, strength=0.8)"), "draws its own balanced"),
         (given(class_weight="power(tau=0.8)"), "sum to at most 1.*0.5, 0.8"),
     ],

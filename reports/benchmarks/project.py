@@ -572,7 +572,7 @@ class Asking:
 
     def tell(self, number: int, strategy: Strategy, score: float) -> None:
         """Record what a strategy reached with the planned work."""
-        reached = Score(score, 0.0, (score,), False, score)
+        reached = Score(score, 0.0, score)
         self._record(TrialRecord(number, "search", strategy, "complete", score=reached))
 
     def forget(self, number: int, strategy: Strategy) -> None:

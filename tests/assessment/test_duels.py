@@ -353,7 +353,7 @@ def duel_fits(tried, duels, *, left):
     agenda = Agenda(
         task=Task(task.dataset, task.plan, task.judge), space=SPACE, profile=task.profile
     )
-    scored = Score(0.5, 0.01, (0.5,), False, 0.5)
+    scored = Score(0.5, 0.01, 0.5)
     method = draw(FixedTrial(duels_of(SPACE, NETWORK)[1]), SPACE)
     for number, seconds in enumerate([*tried, *duels]):
         is_duel = number >= len(tried)

@@ -189,7 +189,7 @@ Tried = tuple[Strategy, Scored]
 
 def trial(strategy_: Strategy, proba: np.ndarray, **fields: Any) -> Tried:
     value = float(proba[:5].mean())
-    score = Score(value, 0.01, (value,), False, value)
+    score = Score(value, 0.01, value)
     members: dict[str, Any] = {"fitted": "networks"} | fields
     return strategy_, Scored(score, np.column_stack([1 - proba, proba]), **members)
 

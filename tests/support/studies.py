@@ -106,7 +106,7 @@ def complete(
     probability = chance(strategy)
     value = probability if value is None else value
     return Scored(
-        score=Score(value, 0.01, (value,), False, value),
+        score=Score(value, 0.01, value),
         oof=np.full((len(dataset.y), 2), [1.0 - probability, probability]),
         fitted=fitted(strategy),
         seconds=seconds,
