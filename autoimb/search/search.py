@@ -24,7 +24,6 @@ from autoimb.pipeline.artifact import artifact_bytes
 from autoimb.pipeline.fitted import FittedPipeline
 from autoimb.pipeline.summary import stamp
 from autoimb.runs.folder import RunFolder, understood
-from autoimb.runtime.batches import Synchronous
 from autoimb.runtime.pool import LOCAL, Backend
 from autoimb.runtime.progress import Event, Progress
 from autoimb.runtime.worker import one_thread
@@ -217,7 +216,8 @@ def search(
                 deadline=budget.search_deadline.sooner(reserved),
                 trial_limit=trial_limit,
                 memory=request.max_memory,
-                backend=Synchronous(backend) if request.synchronous else backend,
+                backend=backend,
+                synchronous=request.synchronous,
                 evaluate=evaluate,
                 on_event=partial(listeners.tell, progress),
             ),

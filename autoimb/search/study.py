@@ -45,6 +45,9 @@ class StudySettings:
     memory : int or None
         Memory limit in bytes of all trials; None uses the free memory.
     backend : Backend
+    synchronous : bool
+        Whether trials start in batches of one for each worker, each of which starts when all trials
+        of the batch before have ended. What is proposed then depends on no trial's speed.
     evaluate : callable
         `autoimb.evaluation.trial.evaluate` or a replacement.
     on_event : callable or None
@@ -55,6 +58,7 @@ class StudySettings:
     trial_limit: float | None = None
     memory: int | None = None
     backend: Backend = LOCAL
+    synchronous: bool = False
     evaluate: Evaluate = evaluate
     on_event: Callable[[Event], None] | None = None
 
@@ -167,7 +171,9 @@ def _loop(
 
 def _start(history: TrialHistory, agenda: Agenda, settings: StudySettings, runner: Runner) -> None:
     """Submit trials to an idle runner while there is one to propose."""
-    while runner.idle:
+    if settings.synchronous and runner.running:
+        return
+    while len(runner.running) < agenda.n_workers if settings.synchronous else runner.idle:
         proposal = propose(history, agenda, left=settings.deadline.left())
         if proposal is None:
             return
