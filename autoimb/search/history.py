@@ -128,8 +128,7 @@ class TrialHistory:
         if result is not None:
             self.results[number] = result
         dropped = self._drop_networks() - {number}
-        self._update(record)
-        self._save(record)
+        self._save_end(record)
         if dropped and self._store is not None:
             self._store.drop_networks(dropped)
         return record
@@ -146,22 +145,21 @@ class TrialHistory:
     def _end_running(self, reason: str) -> None:
         """Record the running trials as killed."""
         for running in self.running:
-            record = replace(running, status="killed", reason=reason)
-            self._update(record)
-            self._save(record)
+            self._save_end(replace(running, status="killed", reason=reason))
+
+    def _save_end(self, record: TrialRecord) -> None:
+        """Store the record of a trial that has ended, also as Optuna sees it."""
+        before = self.trials[record.number]
+        trial = as_trial(record, before.distributions)
+        trial.datetime_start = before.datetime_start
+        self.trials[record.number] = trial
+        self._save(record)
 
     def _save(self, record: TrialRecord) -> None:
         """Store a record in memory and in the file."""
         self.records[record.number] = record
         if self._store is not None:
             self._store.save(record, self.results.get(record.number))
-
-    def _update(self, record: TrialRecord) -> None:
-        """Update what Optuna sees of a trial that has ended."""
-        before = self.trials[record.number]
-        trial = as_trial(record, before.distributions)
-        trial.datetime_start = before.datetime_start
-        self.trials[record.number] = trial
 
     @property
     def _partners(self) -> tuple[int, ...]:

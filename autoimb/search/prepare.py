@@ -57,6 +57,8 @@ __all__ = ["Preparation", "Table", "check_table", "prepare", "table_of"]
 # Numbers, and as many one-hot columns, that networks read in each fold with few rare rows
 # (reports/design/encoding.md).
 _COLUMNS_ON_FEW_RARE_ROWS = 50
+# With fewer rows of the rarest class, every score has a wide interval.
+_FEW_ROWS = 30
 # Rows of a sample, left out of the study, that estimate the level of the result
 # (reports/design/tables-larger-than-memory.md).
 _MAX_UNSEEN_ROWS = 200_000
@@ -204,7 +206,10 @@ class Preparation:
                 f"The search sees {n_used:,} of the {n_rows:,} rows, the rarer classes whole as "
                 "far as possible: more would not fit its time or memory."
             )
-        return tuple(dict.fromkeys([*notices, *self.profile.notices]))
+        rarest = self.profile.minority_count
+        if rarest < _FEW_ROWS:
+            notices.append(f"The rarest class has {rarest} rows: expect wide intervals.")
+        return tuple(notices)
 
     @cached_property
     def expected(self) -> Forecast | None:
