@@ -167,18 +167,11 @@ class RunFolder:
         RunError
             If its content is not what `update_run` wrote.
         """
-        try:
-            run: dict[str, Any] = msgspec.json.decode(self._run.read_bytes())
-            is_intact = run.pop("sha256") == _hash_of(run)
-        except FileNotFoundError:
-            return {}
-        except OSError:
-            raise
-        except Exception as error:
-            # Damaged content may be no text, no JSON or another value.
-            raise RunError(f"{self._run} is damaged: {reason_of(error)}.") from error
-        if not is_intact:
-            raise RunError(f"{self._run} is damaged: checksum mismatch.")
+        run: dict[str, Any] = {}
+        with contextlib.suppress(FileNotFoundError), understood(self._run, "content"):
+            run = msgspec.json.decode(self._run.read_bytes())
+            if run.pop("sha256") != _hash_of(run):
+                raise RunError(f"{self._run} is damaged: checksum mismatch.")
         return run
 
     def update_run(self, sections: Mapping[str, Any]) -> None:

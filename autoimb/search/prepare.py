@@ -546,19 +546,15 @@ def _take(table: Table, retained: NDArray[np.bool_]) -> Table:
         weight = np.asarray(table.weight, dtype=np.float64)[retained]
         weight = weight / weight.mean()
     # Groups and times also cover the eval set, whose rows follow those of the table and all remain.
-    groups, times = table.groups, table.times
-    if groups is not None:
-        groups = np.concatenate([groups[: len(retained)][retained], groups[len(retained) :]])
-    if times is not None:
-        further = np.ones(len(times.values) - len(retained), dtype=bool)
-        times = times.take(np.concatenate([retained, further]))
+    n_eval = 0 if table.eval_set is None else len(table.eval_set[0])
+    with_eval = np.append(retained, np.ones(n_eval, dtype=bool))
     return replace(
         table,
         frame=table.frame.loc[retained],
         y=label_array(table.y)[retained],
         weight=weight,
-        groups=groups,
-        times=times,
+        groups=None if table.groups is None else table.groups[with_eval],
+        times=None if table.times is None else table.times.take(with_eval),
     )
 
 
