@@ -21,7 +21,7 @@ from autoimb.budget import Deadline
 from autoimb.errors import ClusterLostError, OptionError, RunError, choices
 from autoimb.evaluation.outcome import Cut, Failed, Outcome, reason_of
 from autoimb.evaluation.task import Task, Trial
-from autoimb.runtime.pool import ATTEMPTS, LOCAL, Backend, Resources, Runner, Submission
+from autoimb.runtime.pool import LOCAL, Backend, Resources, Runner, Submission
 from autoimb.runtime.shared import Evaluate
 from autoimb.runtime.worker import evaluated, one_thread
 from autoimb.version import __version__
@@ -38,6 +38,8 @@ BACKENDS = ("local", "dask")
 COUNT_INTERVAL = 1.0
 # Seconds that a first worker may take to join, and a result to arrive.
 TRANSFER = 60.0
+# Maximum number of submissions of a trial whose inputs are lost with a worker.
+ATTEMPTS = 2
 
 
 class Dask:

@@ -28,18 +28,7 @@ from autoimb.runtime.process import warm_up
 from autoimb.runtime.shared import Evaluate, Shared
 from autoimb.runtime.worker import evaluated, one_thread, prepare_worker, run_trial
 
-__all__ = [
-    "ATTEMPTS",
-    "GRACE",
-    "LOCAL",
-    "Backend",
-    "InProcess",
-    "Local",
-    "Resources",
-    "Runner",
-    "Submission",
-    "WorkerPool",
-]
+__all__ = ["LOCAL", "Backend", "InProcess", "Resources", "Runner", "Submission", "WorkerPool"]
 
 F = TypeVar("F")
 
@@ -49,7 +38,7 @@ GRACE = 2.0
 MEMORY_CHECK_INTERVAL = 0.2
 # Seconds that a worker may take to send a result while another worker is waiting.
 PATIENCE = 2.0
-# Maximum number of times that a trial is started if its worker is lost without a fault of its own.
+# Maximum number of times that a task is started if the pool breaks.
 ATTEMPTS = 2
 
 

@@ -42,6 +42,10 @@ def duel_results(
     list of Duel
         One duel for each method; a duel that did not take place has the reason.
     """
+    if task is None:
+        only = space.only is not None
+        why = "one strategy was asked for" if only else "the rarest class has too few rows"
+        return [Duel(component, option, option, why) for component, option in methods_of(space)]
     records = [duels[number][0] for number in sorted(duels)]
     base = next((r.strategy.ensemble for r in records if r.strategy.is_control), None)
     results = {
@@ -61,25 +65,18 @@ def duel_results(
         if not record.strategy.is_control
     }
     why = "the time ended before its turn" if controls else "no control network has a score"
-    if task is None:
-        only = space.only is not None
-        why = "one strategy was asked for" if only else "the rarest class has too few rows"
     compared = []
     for component, option in methods_of(space):
         record = treated.get((component, option))
-        if task is None or record is None:
+        if record is None:
             compared.append(Duel(component, option, option, why))
             continue
-        choice: Choice = getattr(record.strategy, component)
-        duel = Duel(component, option, choice.brief)
+        duel = Duel(component, option, getattr(record.strategy, component).brief)
         method = results.get(record.number)
         ensembles = _control_ensembles(record.strategy, base)
         # A duel is complete only if the method and all of its controls have a score.
-        scored = [
-            controls[record.strategy.network, ensemble]
-            for ensemble in ensembles
-            if (record.strategy.network, ensemble) in controls
-        ]
+        keys = [(record.strategy.network, ensemble) for ensemble in ensembles]
+        scored = [controls[key] for key in keys if key in controls]
         if method is None:
             reason = record.reason.rstrip(".")
             duel = replace(duel, reason=reason, infeasible=record.status == "infeasible")
