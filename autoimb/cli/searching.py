@@ -19,7 +19,7 @@ import typer
 from autoimb.budget import DEFAULT_BUDGET, Budget
 from autoimb.cli.runs import section
 from autoimb.cli.terminal import as_text, say
-from autoimb.errors import AutoImbError, OptionError, RunError, SchemaError, choices
+from autoimb.errors import AutoImbError, OptionError, RunError, SchemaError, check_choice
 from autoimb.files import FULL, write_file
 from autoimb.text import harmless
 
@@ -127,8 +127,8 @@ def _check_output(fail_on: str | None, *, as_json: bool, dry_run: bool) -> None:
     """Check the options about what a search prints and returns."""
     from autoimb.assessment.checks import SEVERITIES
 
-    if fail_on not in (None, *SEVERITIES):
-        raise OptionError(choices("severity", fail_on, SEVERITIES))
+    if fail_on is not None:
+        check_choice("severity", fail_on, SEVERITIES)
     if as_json and not dry_run:
         raise OptionError("--json is a form of what --dry-run prints: give both, or none.")
 
@@ -136,8 +136,7 @@ def _check_output(fail_on: str | None, *, as_json: bool, dry_run: bool) -> None:
 def _without(rows: Sample, drop: Sequence[str] | None) -> Sample:
     """Return rows without the columns to drop."""
     for name in drop or ():
-        if name not in rows.frame.columns:
-            raise SchemaError(choices("column to drop", name, rows.frame.columns))
+        check_choice("column to drop", name, rows.frame.columns, SchemaError)
     return replace(rows, frame=rows.frame.drop(columns=drop or []))
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from autoimb.data.table import as_column
-from autoimb.errors import OptionError, SchemaError, choices
+from autoimb.errors import OptionError, SchemaError, check_choice
 from autoimb.text import shown
 
 __all__ = ["column_names", "group_codes", "values_of_rows", "without"]
@@ -53,8 +53,7 @@ def values_of_rows(name: str, argument: object, frame: pd.DataFrame) -> dict[str
     """
     columns = column_names(argument)
     for column in columns:
-        if column not in frame.columns:
-            raise SchemaError(choices(f"column of {name}", column, frame.columns))
+        check_choice(f"column of {name}", column, frame.columns, SchemaError)
     if columns:
         return {column: frame[column] for column in columns}
     values = as_column(argument, name)

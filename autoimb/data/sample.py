@@ -20,7 +20,7 @@ from autoimb.data.subsample import allotted
 from autoimb.data.table import read_table, split_target, split_weight
 from autoimb.data.target import label_codes
 from autoimb.data.values import text_of
-from autoimb.errors import InputError, OptionError, SchemaError, TargetError, choices
+from autoimb.errors import InputError, OptionError, SchemaError, TargetError, check_choice
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.randomness import Purpose, stream
 
@@ -119,10 +119,9 @@ def read(
     if len(source.parts) == 1 and source.n_bytes <= max_bytes:
         table = read_table(source.parts[0])
     else:
-        if target not in source.names:
-            raise TargetError(choices("target column", target, source.names))
-        if weight is not None and weight not in source.names:
-            raise SchemaError(choices("weight column", weight, source.names))
+        check_choice("target column", target, source.names, TargetError)
+        if weight is not None:
+            check_choice("weight column", weight, source.names, SchemaError)
         counts, texts = _count(source, target, weight, max_classes=policy.sizes.max_classes)
         share = max_bytes / max(source.n_bytes, 1)
         max_rows = max(int(share * sum(counts.values())), policy.sizes.min_training_rows)

@@ -16,7 +16,7 @@ from pandas.api import types
 
 from autoimb.data.files import check_names, read_file
 from autoimb.data.values import numbers_of
-from autoimb.errors import SchemaError, TableError, TargetError, choices
+from autoimb.errors import SchemaError, TableError, TargetError, check_choice
 
 __all__ = [
     "as_column",
@@ -214,8 +214,7 @@ def split_target(frame: pd.DataFrame, target: str) -> tuple[pd.DataFrame, pd.Ser
     TargetError
         If there is no such column, or no other column.
     """
-    if target not in frame.columns:
-        raise TargetError(choices("target column", target, frame.columns))
+    check_choice("target column", target, frame.columns, TargetError)
     if frame.shape[1] == 1:
         raise TargetError(f"The table has no column other than the target {target!r}.")
     return frame.drop(columns=[target]), frame[target]
@@ -246,8 +245,7 @@ def split_weight(
     """
     if name is None:
         return frame, None
-    if name not in frame.columns:
-        raise SchemaError(choices("weight column", name, frame.columns))
+    check_choice("weight column", name, frame.columns, SchemaError)
     if frame.shape[1] == 1:
         raise SchemaError(
             f"The table has no column other than the weights {name!r} and the target."

@@ -18,7 +18,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
 from autoimb.budget import Deadline
-from autoimb.errors import ClusterLostError, OptionError, RunError, choices
+from autoimb.errors import ClusterLostError, OptionError, RunError, check_choice
 from autoimb.evaluation.outcome import Cut, Failed, Outcome, reason_of
 from autoimb.evaluation.task import Task, Trial
 from autoimb.runtime.pool import LOCAL, Backend, Resources, Runner, Submission
@@ -275,8 +275,7 @@ def backend_for(name: str, scheduler: str | None = None) -> Iterator[Backend]:
     RunError
         If the scheduler cannot be reached.
     """
-    if name not in BACKENDS:
-        raise OptionError(choices("backend", name, BACKENDS))
+    check_choice("backend", name, BACKENDS)
     if scheduler is not None and name != Dask.name:
         raise OptionError(f"A scheduler goes with the backend 'dask'; got the backend {name!r}.")
     if name != Dask.name:

@@ -13,7 +13,7 @@ from sklearn.utils import check_random_state
 from autoimb.assessment.costs import GivenCosts, Matrix, read_matrix, read_weights
 from autoimb.assessment.metrics import canonical_metric
 from autoimb.budget import check_budget
-from autoimb.errors import OptionError, choices
+from autoimb.errors import OptionError, check_choice, choices
 from autoimb.policy import DEFAULT_POLICY
 from autoimb.runtime.pool import LOCAL, Backend
 from autoimb.space.components import COMPONENTS
@@ -158,8 +158,7 @@ class Request:
             number = isinstance(limit, int | float) and limit is not True
             if limit is not None and not (number and 0 < limit < math.inf):
                 raise OptionError(f"{name} must be a number above 0, or None; got {shown(limit)}.")
-        if self.schedule not in SCHEDULES:
-            raise OptionError(choices("schedule", self.schedule, SCHEDULES))
+        check_choice("schedule", self.schedule, SCHEDULES)
         if self.synchronous and (self.n_trials is None or self.time_budget is not None):
             raise OptionError(
                 "schedule='synchronous' promises the same answer once more, which no clock may "
