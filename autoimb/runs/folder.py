@@ -45,6 +45,8 @@ NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
 class RunFolder:
     """One RUN folder: `open` locks it for a search, `view` reads it.
 
+    As a context manager it is closed at the end, and discarded before after an error of autoimb.
+
     Attributes
     ----------
     path, cache : Path
@@ -156,8 +158,10 @@ class RunFolder:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with contextlib.closing(self):
+            if kind is not None and issubclass(kind, AutoImbError):
+                self.discard()
 
     def read_run(self) -> dict[str, Any]:
         """Read ``run.json``; return an empty dict if it does not exist.
