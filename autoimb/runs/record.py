@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
@@ -19,11 +19,9 @@ from autoimb.assessment.calibration import Calibrator, Finishing
 from autoimb.assessment.uncertainty import Score
 from autoimb.evaluation.outcome import Cut, Failed, Infeasible, Outcome, Scored, usable
 from autoimb.pipeline.artifact import strategy_arrays, strategy_of
+from autoimb.pipeline.fitted import FittedStrategy
 from autoimb.pipeline.manifest import StrategyPart
 from autoimb.space.strategy import Strategy
-
-if TYPE_CHECKING:
-    from autoimb.pipeline.fitted import FittedStrategy
 
 __all__ = [
     "APART",

@@ -8,12 +8,9 @@ from __future__ import annotations
 import mmap
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from autoimb.data.memory import ROOT, cgroups, counts_of
-
-if TYPE_CHECKING:
-    from autoimb.policy import SearchPolicy
+from autoimb.policy import SearchPolicy
 
 __all__ = [
     "be_killed_first",

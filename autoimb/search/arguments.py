@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
+from sklearn.base import BaseEstimator
 
 from autoimb.data.groups import column_names, group_codes
 from autoimb.data.input_frames import further_rows, named_frame
@@ -17,9 +18,6 @@ from autoimb.runtime.pool import LOCAL, Backend
 from autoimb.search.prepare import Preparation, Table, prepare
 from autoimb.search.request import read_request
 from autoimb.text import shown
-
-if TYPE_CHECKING:
-    from sklearn.base import BaseEstimator
 
 __all__ = ["prepare_arguments"]
 

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from autoimb.assessment.duels import Duel, gain
 from autoimb.assessment.metrics import get_metric
+from autoimb.evaluation.outcome import Scored
+from autoimb.evaluation.task import Task
 from autoimb.runs.record import TrialRecord
 from autoimb.space.components import CONTROL
 from autoimb.space.draw import Space
 from autoimb.space.ensemble import ENSEMBLE, draws_balanced_rows
 from autoimb.space.option import Choice
 from autoimb.space.portfolio import methods_of
-
-if TYPE_CHECKING:
-    from autoimb.evaluation.outcome import Scored
-    from autoimb.evaluation.task import Task
-    from autoimb.space.strategy import Strategy
+from autoimb.space.strategy import Strategy
 
 __all__ = ["duel_results"]
 

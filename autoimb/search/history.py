@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from optuna.distributions import BaseDistribution
 from optuna.trial import FixedTrial, FrozenTrial
@@ -16,11 +15,9 @@ from optuna.trial import FixedTrial, FrozenTrial
 from autoimb.evaluation.outcome import Outcome, Scored, usable
 from autoimb.runs.folder import understood
 from autoimb.runs.record import TrialRecord
+from autoimb.runs.store import TrialStore
 from autoimb.search.sampler import as_trial
 from autoimb.space.draw import Space, draw
-
-if TYPE_CHECKING:
-    from autoimb.runs.store import TrialStore
 
 __all__ = ["INTERRUPTED", "KILLED", "TrialHistory"]
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,21 +24,19 @@ from autoimb.pipeline.artifact import artifact_bytes
 from autoimb.pipeline.fitted import FittedPipeline
 from autoimb.pipeline.summary import stamp
 from autoimb.runs.folder import RunFolder, understood
+from autoimb.runs.record import TrialRecord
 from autoimb.runtime.pool import LOCAL, Backend
 from autoimb.runtime.progress import Event, Progress
+from autoimb.runtime.shared import Evaluate
 from autoimb.runtime.worker import one_thread
 from autoimb.search.duels import duel_results
 from autoimb.search.prepare import Preparation, check_table
 from autoimb.search.propose import Agenda
 from autoimb.search.select import Selection, select
 from autoimb.search.study import StudyResult, StudySettings, run_study
+from autoimb.search.untouched import Tested, Untouched
+from autoimb.space.strategy import Strategy
 from autoimb.version import __version__
-
-if TYPE_CHECKING:
-    from autoimb.runs.record import TrialRecord
-    from autoimb.runtime.shared import Evaluate
-    from autoimb.search.untouched import Tested, Untouched
-    from autoimb.space.strategy import Strategy
 
 __all__ = ["Callback", "SearchResult", "conclude", "search", "versions"]
 

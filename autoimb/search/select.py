@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +13,7 @@ from autoimb.assessment.decision import DecisionRule
 from autoimb.assessment.judge import Judge, Prediction, label_metric_for
 from autoimb.assessment.uncertainty import Reported, defined, errors_needed
 from autoimb.budget import Deadline
+from autoimb.data.sample import Sample
 from autoimb.errors import RunError, TargetError
 from autoimb.evaluation.assemble import Calibration, assemble, at_counted_rates, calibrate
 from autoimb.evaluation.blend import Mixture, blend
@@ -21,16 +21,13 @@ from autoimb.evaluation.outcome import Scored, ranked
 from autoimb.evaluation.replay import replay
 from autoimb.evaluation.task import Trial
 from autoimb.evaluation.trial import evaluate
+from autoimb.pipeline.fitted import FittedPipeline, FittedStrategy
 from autoimb.pipeline.summary import stamp
+from autoimb.policy import SearchPolicy
 from autoimb.search.prepare import Preparation, prepare, table_of
+from autoimb.search.request import Request
+from autoimb.search.study import StudyResult
 from autoimb.space.strategy import Strategy
-
-if TYPE_CHECKING:
-    from autoimb.data.sample import Sample
-    from autoimb.pipeline.fitted import FittedPipeline, FittedStrategy
-    from autoimb.policy import SearchPolicy
-    from autoimb.search.request import Request
-    from autoimb.search.study import StudyResult
 
 __all__ = ["Selection", "choose", "refit", "select"]
 

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import optuna
 
@@ -15,6 +14,7 @@ from autoimb.errors import ClusterLostError
 from autoimb.evaluation.outcome import Infeasible, Scored
 from autoimb.evaluation.task import Trial
 from autoimb.evaluation.trial import evaluate, within
+from autoimb.runs.folder import RunFolder
 from autoimb.runs.record import TrialRecord
 from autoimb.runtime.interrupt import Interrupt
 from autoimb.runtime.pool import LOCAL, Backend, Resources, Runner
@@ -22,9 +22,6 @@ from autoimb.runtime.progress import Event
 from autoimb.runtime.shared import Evaluate
 from autoimb.search.history import TrialHistory
 from autoimb.search.propose import Agenda, propose
-
-if TYPE_CHECKING:
-    from autoimb.runs.folder import RunFolder
 
 __all__ = ["StudyResult", "StudySettings", "run_study"]
 
