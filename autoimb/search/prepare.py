@@ -360,19 +360,13 @@ def prepare(
     """
     _check_together(table, request)
     retained = weighing_rows(table.weight, len(table.frame))
-    test = table.test
+    table, test = _take(table, retained), table.test
     if request.holdout is not None:
-        test_rows = _held_out(table, retained, request)
-        test = reweighted(
-            Sample(
-                table.frame.loc[test_rows],
-                label_array(table.y)[test_rows],
-                None if table.weight is None else np.asarray(table.weight, np.float64)[test_rows],
-                table.class_counts,
-            )
-        )
-        retained = retained & ~test_rows
-    table = _take(table, retained)
+        is_test = _held_out(table, request.holdout, request.random_state)
+        tested = _take(table, is_test)
+        test = reweighted(Sample(tested.frame, tested.y, tested.weight, tested.class_counts))
+        table = _take(table, ~is_test)
+        retained[retained] = ~is_test
     frame, y, n_eval = _joined(table)
     target = encode_target(y, positive=request.pos_label, class_counts=table.class_counts)
     if not request.allow_many_classes:
@@ -464,18 +458,16 @@ def _check_together(table: Table, request: Request) -> None:
         )
 
 
-def _held_out(table: Table, retained: NDArray[np.bool_], request: Request) -> NDArray[np.bool_]:
-    """Return the mask of the rows to hold out for the test, among those that are retained."""
-    assert request.holdout is not None
-    n_rows, mask = len(retained), np.zeros(len(retained), dtype=bool)
-    mask[retained] = held_out(
-        label_array(table.y)[retained],
-        request.holdout,
-        random_state=request.random_state,
-        cluster=None if table.groups is None else table.groups[:n_rows][retained],
-        time=None if table.times is None else table.times.values[:n_rows][retained],
+def _held_out(table: Table, share: float, random_state: int) -> NDArray[np.bool_]:
+    """Return the mask of the rows to hold out for the test; those of an eval set are none of it."""
+    n_rows = len(table.frame)
+    return held_out(
+        label_array(table.y),
+        share,
+        random_state=random_state,
+        cluster=None if table.groups is None else table.groups[:n_rows],
+        time=None if table.times is None else table.times.values[:n_rows],
     )
-    return mask
 
 
 def _folds(
@@ -538,13 +530,9 @@ def _notices(request: Request, target: Target, dataset: Dataset) -> Iterator[str
 
 
 def _take(table: Table, retained: NDArray[np.bool_]) -> Table:
-    """Drop the rows of weight 0 and those of a test, and scale the other weights to mean 1."""
-    if retained.all() and table.weight is None:
+    """Return the table with some of its rows, and all rows of an eval set."""
+    if retained.all():
         return table
-    weight = None
-    if table.weight is not None:
-        weight = np.asarray(table.weight, dtype=np.float64)[retained]
-        weight = weight / weight.mean()
     # Groups and times also cover the eval set, whose rows follow those of the table and all remain.
     n_eval = 0 if table.eval_set is None else len(table.eval_set[0])
     with_eval = np.append(retained, np.ones(n_eval, dtype=bool))
@@ -552,7 +540,7 @@ def _take(table: Table, retained: NDArray[np.bool_]) -> Table:
         table,
         frame=table.frame.loc[retained],
         y=label_array(table.y)[retained],
-        weight=weight,
+        weight=None if table.weight is None else table.weight[retained],
         groups=None if table.groups is None else table.groups[with_eval],
         times=None if table.times is None else table.times.take(with_eval),
     )
@@ -574,14 +562,16 @@ def _joined(table: Table) -> tuple[pd.DataFrame, NDArray[Any], int]:
 
 
 def _all_weights(weight: NDArray[np.float64] | None, target: Target) -> NDArray[np.float64]:
-    """Return the weights of all rows: those of the user, or 1 for an eval set or without weights.
+    """Return the weights of all rows: those of the user, scaled to a mean of 1, or 1.
+
+    Rows of an eval set have no weights of the user.
 
     The rows of a sample also represent the rows of their class that were not drawn, so their
     weights are divided by the sampled share of the class.
     """
     unit = np.ones(len(target.codes), dtype=np.float64)
     if weight is not None:
-        unit[: len(weight)] = weight
+        unit[: len(weight)] = weight / weight.mean()
     if (target.sampled == 1).all():
         return unit
     unit /= target.sampled[target.codes]
