@@ -106,7 +106,7 @@ class TrialHistory:
             self.records[record.number] = record
             if result is not None:
                 self.results[record.number] = result
-        self._end_running(KILLED)
+        self.end_running(KILLED)
         dropped = self._drop_networks()
         if dropped:
             self._store.drop_networks(dropped)
@@ -130,17 +130,13 @@ class TrialHistory:
             self._store.drop_networks(dropped)
         return record
 
-    def interrupt(self) -> None:
-        """Record the running trials as killed, so that a resumed search proposes them again."""
-        self._end_running(INTERRUPTED)
-
     def publish(self) -> None:
         """Update the study that ``optuna-dashboard`` shows."""
         if self._store is not None:
             self._store.publish(self.trials)
 
-    def _end_running(self, reason: str) -> None:
-        """Record the running trials as killed."""
+    def end_running(self, reason: str) -> None:
+        """Record the running trials as killed, so that a resumed search proposes them again."""
         for running in self.running:
             self._save_end(replace(running, status="killed", reason=reason))
 

@@ -20,7 +20,7 @@ from autoimb.runtime.interrupt import Interrupt
 from autoimb.runtime.pool import LOCAL, Backend, Resources, Runner
 from autoimb.runtime.progress import Event
 from autoimb.runtime.shared import Evaluate
-from autoimb.search.history import TrialHistory
+from autoimb.search.history import INTERRUPTED, TrialHistory
 from autoimb.search.propose import Agenda, propose
 
 __all__ = ["StudyResult", "StudySettings", "run_study"]
@@ -127,7 +127,7 @@ def run_study(
             if runner is not None:
                 runner.close()
             task.parts.keep_encoders()
-            history.interrupt()
+            history.end_running(INTERRUPTED)
         history.publish()
     records = [history.records[number] for number in sorted(history.records)]
     return StudyResult(
