@@ -235,8 +235,7 @@ def plan_folds(
             raise OptionError(
                 f"cv={cv} folds: must be between 2 and the number of {of}, {max_folds}."
             )
-        generator = stream(Purpose.FOLDS, random_state)
-        return _plan(_stratified_splits(y, int(cv), generator, cluster), n_rows)
+        return _plan(_stratified_splits(y, int(cv), random_state, cluster), n_rows)
     splits = _read_splits(cv, y, cluster, retained)
     if len(splits) == 1:
         return _hold_out(y, *splits[0], random_state, cluster)
@@ -306,8 +305,7 @@ def duel_folds(
     if folds.predefined and len(folds.folds) > 1:
         return folds
     n_folds = min(policy.comparisons.folds, max_folds)
-    generator = stream(Purpose.FOLDS, random_state)
-    splits = _stratified_splits(y[rows], n_folds, generator, row_groups)
+    splits = _stratified_splits(y[rows], n_folds, random_state, row_groups)
     return _plan([(rows[train], rows[test]) for train, test in splits], len(y))
 
 
@@ -320,25 +318,19 @@ def _default_folds(y: NDArray[np.int64], policy: SearchPolicy) -> int:
 
 
 def _stratified_parts(
-    y: NDArray[np.int64],
-    n_parts: int,
-    generator: np.random.Generator,
-    cluster: Rows | None = None,
+    y: Rows, n_parts: int, random: np.random.Generator, cluster: Rows | None
 ) -> Rows:
     """Assign rows to parts at random, stratified by class and without dividing groups."""
-    parts = stratified(y, n_parts, generator, cluster)
+    parts = stratified(y, n_parts, random, cluster)
     # The parts that get one more row of a class are random as well.
-    return np.asarray(generator.permutation(n_parts)[parts])
+    return np.asarray(random.permutation(n_parts)[parts])
 
 
 def _stratified_splits(
-    y: NDArray[np.int64],
-    n_folds: int,
-    generator: np.random.Generator,
-    cluster: Rows | None = None,
+    y: Rows, n_folds: int, random_state: int, cluster: Rows | None
 ) -> list[tuple[Rows, Rows]]:
     """Split rows into stratified folds; return the training and the scored rows of each."""
-    part = _stratified_parts(y, n_folds, generator, cluster)
+    part = _stratified_parts(y, n_folds, stream(Purpose.FOLDS, random_state), cluster)
     return [(np.flatnonzero(part != k), np.flatnonzero(part == k)) for k in range(n_folds)]
 
 
@@ -359,11 +351,7 @@ def _plan(splits: list[tuple[Rows, Rows]], n_rows: int) -> FoldPlan:
 
 
 def _hold_out(
-    y: NDArray[np.int64],
-    train: Rows,
-    test: Rows,
-    random_state: int,
-    cluster: Rows | None = None,
+    y: Rows, train: Rows, test: Rows, random_state: int, cluster: Rows | None
 ) -> FoldPlan:
     unit = np.arange(len(y)) if cluster is None else cluster
     if len(np.unique(unit[test])) < 2:
@@ -386,10 +374,7 @@ def _hold_out(
 
 
 def _read_splits(
-    cv: object,
-    y: NDArray[np.int64],
-    cluster: Rows | None = None,
-    retained: NDArray[np.bool_] | None = None,
+    cv: object, y: Rows, cluster: Rows | None, retained: NDArray[np.bool_] | None
 ) -> list[tuple[Rows, Rows]]:
     """Return the splits of a splitter, or those of an iterable without the dropped rows."""
     from sklearn.model_selection import check_cv
