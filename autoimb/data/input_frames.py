@@ -85,8 +85,8 @@ def _ordered_rows(X: Any, names: NDArray[Any] | None) -> Any:
 def further_rows(
     estimator: BaseEstimator,
     rows: tuple[Any, Any] | None,
-    apart: Sequence[str] = (),
-    optional: Sequence[str] = (),
+    apart: Sequence[str],
+    optional: Sequence[str],
 ) -> tuple[pd.DataFrame, NDArray[Any]] | None:
     """Return additional rows (X, y) with the columns of the fitted table; None for None."""
     if rows is None:

@@ -367,14 +367,15 @@ def prepare(
         test = reweighted(Sample(tested.frame, tested.y, tested.weight, tested.class_counts))
         table = _take(table, ~is_test)
         retained[retained] = ~is_test
-    frame, y, n_eval = _joined(table)
+    frame, y = _joined(table)
+    n_eval = len(frame) - len(table.frame)
     target = encode_target(y, positive=request.pos_label, class_counts=table.class_counts)
     if not request.allow_many_classes:
         check_few_numbers(target.classes)
-    folds = _folds(table, request, target, retained, n_eval=n_eval, policy=policy)
+    folds = _folds(table, request, target.codes, retained, policy)
     # Kinds and layout are inferred from the training rows; where rows have times, from those of the
     # first block, since later rows are scored.
-    first_rows = np.arange(len(frame) - n_eval)
+    first_rows = np.arange(len(table.frame))
     if table.times is not None:
         first_rows = np.flatnonzero(folds.period == FIRST_BLOCK)
     notices: tuple[str, ...] = ()
@@ -471,30 +472,18 @@ def _held_out(table: Table, share: float, random_state: int) -> NDArray[np.bool_
 
 
 def _folds(
-    table: Table,
-    request: Request,
-    target: Target,
-    retained: NDArray[np.bool_],
-    *,
-    n_eval: int,
-    policy: SearchPolicy,
+    table: Table, request: Request, y: Rows, retained: NDArray[np.bool_], policy: SearchPolicy
 ) -> FoldPlan:
     """Plan the folds; where rows have times, those that train precede those that are scored."""
     how: dict[str, Any] = {"random_state": request.random_state, "cluster": table.groups}
-    rows = np.arange(len(target.codes), dtype=np.int64)
-    eval_rows = rows[len(rows) - n_eval :] if n_eval else None
+    # Rows of an eval set follow those of the table.
+    eval_rows = None if table.eval_set is None else np.arange(len(table.frame), len(y))
     if table.times is None:
-        return plan_folds(
-            target.codes,
-            cv=request.cv,
-            eval_rows=eval_rows,
-            retained=retained,
-            policy=policy,
-            **how,
-        )
+        how |= {"cv": request.cv, "retained": retained, "policy": policy}
+        return plan_folds(y, eval_rows=eval_rows, **how)
     if eval_rows is not None:
-        return forward_hold_out(target.codes, table.times, eval_rows, **how)
-    return plan_forward(target.codes, table.times, policy=policy, **how)
+        return forward_hold_out(y, table.times, eval_rows, **how)
+    return plan_forward(y, table.times, policy=policy, **how)
 
 
 def _notices(request: Request, target: Target, dataset: Dataset) -> Iterator[str]:
@@ -546,11 +535,11 @@ def _take(table: Table, retained: NDArray[np.bool_]) -> Table:
     )
 
 
-def _joined(table: Table) -> tuple[pd.DataFrame, NDArray[Any], int]:
+def _joined(table: Table) -> tuple[pd.DataFrame, NDArray[Any]]:
     """Append the rows of the eval set to the training rows, with columns in training order."""
     frame, y = read_table(table.frame), label_array(table.y)
     if table.eval_set is None:
-        return frame, y, 0
+        return frame, y
     # The labels keep the type of the training labels, whatever the type of the eval labels.
     classes, codes = np.unique(y, return_inverse=True)
     try:
@@ -558,7 +547,7 @@ def _joined(table: Table) -> tuple[pd.DataFrame, NDArray[Any], int]:
     except TargetError as error:
         raise TargetError(f"In eval_set: {error}") from error
     eval_frame = read_table(table.eval_set[0])[list(frame.columns)]
-    return pd.concat([frame, eval_frame], ignore_index=True), classes[codes], len(eval_frame)
+    return pd.concat([frame, eval_frame], ignore_index=True), classes[codes]
 
 
 def _all_weights(weight: NDArray[np.float64] | None, target: Target) -> NDArray[np.float64]:
