@@ -127,7 +127,8 @@ def select(preparation: Preparation, study: StudyResult, *, deadline: Deadline) 
         mixtures = (Mixture.single(judge, results, single), *mixtures[1:])
     calibrations = [_calibrate(judge, results, mixture) for mixture in mixtures]
     result, calibration = mixtures[-1], calibrations[-1]
-    numbers = _replayed(judge, strategies, results, single, task.plan.policy)
+    order = [number for number in ranked(results) if not strategies[number].is_partner]
+    numbers = _replayed(judge, order, single, task.plan.policy)
     reported = replay(
         judge,
         [(results[number].oof, results[number].likeliest) for number in numbers],
@@ -205,15 +206,8 @@ def choose(judge: Judge, strategies: Mapping[int, Strategy], results: Mapping[in
     return next(n for n in (single, *order) if results[n].fitted is not None)
 
 
-def _replayed(
-    judge: Judge,
-    strategies: Mapping[int, Strategy],
-    results: Mapping[int, Scored],
-    single: int,
-    policy: SearchPolicy,
-) -> list[int]:
+def _replayed(judge: Judge, order: list[int], single: int, policy: SearchPolicy) -> list[int]:
     """Return the trials among which replays choose: as many of the best as the work allows."""
-    order = [number for number in ranked(results) if not strategies[number].is_partner]
     n_cells = len(judge.y) * len(judge.metric.classes)
     affordable = policy.result.replay_work // n_cells
     number = int(np.clip(affordable, policy.result.min_candidates, _MAX_REPLAYED_TRIALS))
