@@ -118,7 +118,7 @@ def run_study(
                 )
                 runner = settings.backend.runner(task, settings.evaluate, resources)
             history.restore(agenda.space)
-            _loop(history, agenda, settings, runner, interrupt)
+            _Study(history, agenda, settings, runner).loop(interrupt)
         except KeyboardInterrupt:
             interrupted = "the user"
         except ClusterLostError as lost:
@@ -138,76 +138,71 @@ def run_study(
     )
 
 
-def _loop(
-    history: TrialHistory,
-    agenda: Agenda,
-    settings: StudySettings,
-    runner: Runner,
-    interrupt: Interrupt,
-) -> None:
-    """Run trials until none is left to propose."""
-    _start(history, agenda, settings, runner)
-    while runner.running:
-        _tell(history, agenda, settings)
-        with interrupt.listening():
-            ended = runner.collect(PULSE)
-        finished = []
-        for number, outcome in ended:
-            # The size of trees is known only after they have grown.
-            if history.records[number].stage == "partner":
-                outcome = within(outcome, agenda.task.limits)
-            finished.append(history.finish(number, outcome))
-        # All trials are stored before anyone is told of one.
-        for record in finished:
-            _tell(history, agenda, settings, record)
-        _start(history, agenda, settings, runner)
-        if finished:
-            # Workers do not wait for it.
-            history.publish()
+@dataclass(frozen=True)
+class _Study:
+    """A study while it runs: it proposes, submits and records trials."""
 
+    history: TrialHistory
+    agenda: Agenda
+    settings: StudySettings
+    runner: Runner
 
-def _start(history: TrialHistory, agenda: Agenda, settings: StudySettings, runner: Runner) -> None:
-    """Submit trials to an idle runner while there is one to propose."""
-    if settings.synchronous and runner.running:
-        return
-    while len(runner.running) < agenda.n_workers if settings.synchronous else runner.idle:
-        proposal = propose(history, agenda, left=settings.deadline.left())
-        if proposal is None:
+    def loop(self, interrupt: Interrupt) -> None:
+        """Run trials until none is left to propose."""
+        self._start()
+        while self.runner.running:
+            self._tell()
+            with interrupt.listening():
+                ended = self.runner.collect(PULSE)
+            finished = []
+            for number, outcome in ended:
+                # The size of trees is known only after they have grown.
+                if self.history.records[number].stage == "partner":
+                    outcome = within(outcome, self.agenda.task.limits)
+                finished.append(self.history.finish(number, outcome))
+            # All trials are stored before anyone is told of one.
+            for record in finished:
+                self._tell(record)
+            self._start()
+            if finished:
+                # Workers do not wait for it.
+                self.history.publish()
+
+    def _start(self) -> None:
+        """Submit trials to an idle runner while there is one to propose."""
+        history, settings, runner = self.history, self.settings, self.runner
+        n_workers = self.agenda.n_workers
+        if settings.synchronous and runner.running:
             return
-        record = proposal.record
-        history.start(record, proposal.distributions)
-        if proposal.infeasible is not None:
-            outcome = Infeasible(proposal.infeasible)
-            _tell(history, agenda, settings, history.finish(record.number, outcome))
-            continue
-        # The limit is twice as long until a trial has a result.
-        limit = settings.trial_limit
-        if limit is not None and not history.ranked:
-            limit *= 2.0
-        deadline = settings.deadline.within(limit)
-        trial = Trial(record.strategy, deadline, duel=record.stage == "duel")
-        runner.submit(record.number, trial)
+        while len(runner.running) < n_workers if settings.synchronous else runner.idle:
+            proposal = propose(history, self.agenda, left=settings.deadline.left())
+            if proposal is None:
+                return
+            record = proposal.record
+            history.start(record, proposal.distributions)
+            if proposal.infeasible is not None:
+                self._tell(history.finish(record.number, Infeasible(proposal.infeasible)))
+                continue
+            # The limit is twice as long until a trial has a result.
+            limit = settings.trial_limit
+            if limit is not None and not history.ranked:
+                limit *= 2.0
+            deadline = settings.deadline.within(limit)
+            trial = Trial(record.strategy, deadline, duel=record.stage == "duel")
+            runner.submit(record.number, trial)
 
-
-def _tell(
-    history: TrialHistory,
-    agenda: Agenda,
-    settings: StudySettings,
-    finished: TrialRecord | None = None,
-) -> None:
-    """Report a trial that ended, or the time."""
-    if settings.on_event is None:
-        return
-    ranked = history.ranked
-    settings.on_event(
-        Event(
+    def _tell(self, finished: TrialRecord | None = None) -> None:
+        """Report a trial that ended, or the time."""
+        ranked = self.history.ranked
+        event = Event(
             finished=finished,
             best=ranked[0] if ranked else None,
-            counts=Counter[str](record.status for record in history.strategies),
-            running=len(history.running),
-            n_trials=agenda.n_trials,
+            counts=Counter[str](record.status for record in self.history.strategies),
+            running=len(self.history.running),
+            n_trials=self.agenda.n_trials,
         )
-    )
+        if self.settings.on_event is not None:
+            self.settings.on_event(event)
 
 
 @contextmanager
