@@ -12,7 +12,7 @@ from autoimb.evaluation.task import Task
 from autoimb.runs.record import TrialRecord
 from autoimb.space.components import CONTROL
 from autoimb.space.draw import Space
-from autoimb.space.ensemble import ENSEMBLE, draws_balanced_rows
+from autoimb.space.ensemble import ENSEMBLE
 from autoimb.space.option import Choice
 from autoimb.space.portfolio import methods_of
 from autoimb.space.strategy import Strategy
@@ -55,16 +55,12 @@ def duel_results(
         for record in records
         if record.strategy.is_control and record.number in results
     }
-    # A trial with a result comes after one without, so that it has precedence in the mapping.
-    treated = {
-        _method_of(record.strategy): record
-        for record in sorted(records, key=lambda record: record.number in results)
-        if not record.strategy.is_control
-    }
+    # A trial with a result has precedence over one without, and the newer one over the older.
+    preferred = sorted(records, key=lambda record: record.number in results)[::-1]
     why = "the time ended before its turn" if controls else "no control network has a score"
     compared = []
     for component, option in methods_of(space):
-        record = treated.get((component, option))
+        record = next((r for r in preferred if getattr(r.strategy, component).name == option), None)
         if record is None:
             compared.append(Duel(component, option, option, why))
             continue
@@ -86,16 +82,6 @@ def duel_results(
                 duel = replace(duel, control_name=names[0], matched_name=names[-1])
         compared.append(duel)
     return compared
-
-
-def _method_of(strategy: Strategy) -> tuple[str, str]:
-    """Return the component and the option by which a strategy differs from its control."""
-    put_in = ((component, getattr(strategy, component).name) for component in strategy.methods)
-    return next(
-        (component, name)
-        for component, name in put_in
-        if name != "costs" and (component != "ensemble" or draws_balanced_rows(name))
-    )
 
 
 def _control_ensembles(strategy: Strategy, base: Choice | None) -> list[Choice]:
