@@ -64,7 +64,7 @@ def values_of_rows(name: str, argument: object, frame: pd.DataFrame) -> dict[str
 
 def without(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     """Return a table without some columns; names that it does not have are ignored."""
-    return frame.drop(columns=[name for name in names if name in frame.columns])
+    return frame.drop(columns=list(names), errors="ignore")
 
 
 def group_codes(

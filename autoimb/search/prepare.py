@@ -143,11 +143,9 @@ class Preparation:
     metric : Metric
     table_notices : tuple of str
         Notices to the user about all rows; `notices` has more.
-    input_rows : ndarray of int64, shape (n,)
-        Position of each row of `dataset` among the input rows: those of the table, then those of
-        the evaluation set.
-    n_input_rows : int
-        Number of input rows.
+    retained : ndarray of bool
+        Mask of the rows of `dataset` among the input rows: those of the table, then those of the
+        evaluation set.
     time_budget : float or None
         Seconds for which the study is planned; a resumed search is planned as it was at first.
     policy : SearchPolicy
@@ -163,8 +161,7 @@ class Preparation:
     profile: Profile
     metric: Metric
     table_notices: tuple[str, ...]
-    input_rows: Rows
-    n_input_rows: int
+    retained: NDArray[np.bool_]
     time_budget: float | None
     policy: SearchPolicy = DEFAULT_POLICY
     test: Untouched | None = None
@@ -368,7 +365,6 @@ def prepare(
         table = _take(table, ~is_test)
         retained[retained] = ~is_test
     frame, y = _joined(table)
-    n_eval = len(frame) - len(table.frame)
     target = encode_target(y, positive=request.pos_label, class_counts=table.class_counts)
     if not request.allow_many_classes:
         check_few_numbers(target.classes)
@@ -409,7 +405,6 @@ def prepare(
         cluster=table.groups,
         times=table.times,
     )
-    input_rows = np.concatenate([np.flatnonzero(retained), len(retained) + np.arange(n_eval)])
     return Preparation(
         request=request,
         schema=schema,
@@ -425,8 +420,7 @@ def prepare(
             costs=request.cost_matrix,
         ),
         table_notices=(*notices, *target.notices, *_notices(request, target, dataset)),
-        input_rows=input_rows.astype(np.int64),
-        n_input_rows=len(retained) + n_eval,
+        retained=np.append(retained, np.ones(len(frame) - len(table.frame), dtype=bool)),
         time_budget=request.time_budget,
         policy=policy,
         test=None if test is None else Untouched.of(test, schema, target.classes),

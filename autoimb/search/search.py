@@ -136,9 +136,9 @@ class SearchResult:
             # A type that allows missing values.
             "label": pd.Series(labels, dtype=_NULLABLE.get(classes.dtype.kind)),
         }
-        rows = preparation.input_rows[preparation.study[2]][folds.scored]
+        rows = np.flatnonzero(preparation.retained)[preparation.study[2]][folds.scored]
         frame = pd.DataFrame(predictions).set_axis(rows).astype({"fold": "Int64"})
-        frame = frame.reindex(np.arange(preparation.n_input_rows))
+        frame = frame.reindex(np.arange(len(preparation.retained)))
         return frame.rename_axis("row").reset_index()
 
 
