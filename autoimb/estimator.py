@@ -302,7 +302,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     def _frame(self, X: pd.DataFrame | ArrayLike) -> pd.DataFrame:
         """Return rows as a frame with the columns of `fit`; `columns_apart_` may be missing."""
         apart = getattr(self, "columns_apart_", ())
-        return named_frame(self, X, reset=False, apart=apart, optional=apart)
+        return named_frame(self, X, reset=False, apart=apart)
 
     def predict_proba(self, X: pd.DataFrame | ArrayLike) -> NDArray[np.float64]:
         """Return the probability of each class.
