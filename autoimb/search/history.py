@@ -111,11 +111,9 @@ class TrialHistory:
         if dropped:
             self._store.drop_networks(dropped)
 
-    def start(
-        self, record: TrialRecord, distributions: Mapping[str, BaseDistribution] | None = None
-    ) -> None:
+    def start(self, record: TrialRecord, distributions: Mapping[str, BaseDistribution]) -> None:
         """Record that a trial starts, with the distributions of its parameters."""
-        self.trials[record.number] = as_trial(record, distributions or {})
+        self.trials[record.number] = as_trial(record, distributions)
         self._save(record)
 
     def finish(self, number: int, outcome: Outcome) -> TrialRecord:
