@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from autoimb.budget import MIN_BUDGET, Budget, Deadline, check_budget, processor_turns
 from autoimb.errors import BudgetError, DeadlineExceeded
+from autoimb.policy import DEFAULT_POLICY
 
 
 def test_no_deadline_never_expires():
@@ -57,10 +58,14 @@ def test_the_search_ends_early_enough_to_finish(total):
     assert budget.search_deadline.at > 1000.0
 
 
-@pytest.mark.parametrize(("cells", "reserve"), [(0, 7.2), (2 * 10**5, 7.2), (10**6, 20.0)])
-def test_many_scored_rows_and_classes_are_kept_time_for(cells, reserve):
-    budget = Budget(60.0, 0.0, cells=cells)
-    assert budget.reserve == pytest.approx(reserve)
+def cells_of(seconds):
+    return round(seconds / DEFAULT_POLICY.reserves.cell_seconds)
+
+
+@pytest.mark.parametrize(("seconds", "reserve"), [(0.0, 7.2), (4.0, 7.2), (20.0, 20.0)])
+def test_many_scored_rows_and_classes_are_kept_time_for(seconds, reserve):
+    budget = Budget(60.0, 0.0, cells=cells_of(seconds))
+    assert budget.reserve == pytest.approx(reserve, rel=1e-4)
     assert Budget(60.0, 0.0, cells=10**9).reserve == 30.0  # and no more than that
 
 
@@ -70,12 +75,12 @@ def test_many_scored_rows_and_classes_are_kept_time_for(cells, reserve):
 )
 def test_beside_other_programs_more_time_is_kept(turns, pace, reserve, monkeypatch):
     monkeypatch.setattr("autoimb.budget.processor_turns", lambda: (50, 60))
-    begun = replace(Budget.start(60.0), cells=400_000)
+    begun = replace(Budget.start(60.0), cells=cells_of(8.0))
     monkeypatch.setattr("autoimb.budget.processor_turns", lambda: (50 + turns[0], 60 + turns[1]))
     budget = begun.at_its_pace()
     assert budget.pace == pytest.approx(pace)
-    assert budget.reserve == pytest.approx(reserve)
-    few = replace(budget, cells=4_000)
+    assert budget.reserve == pytest.approx(reserve, rel=1e-4)
+    few = replace(budget, cells=cells_of(0.08))
     assert few.reserve == pytest.approx(max(7.2, 3.0 * pace))
     assert replace(few, total=10.0).reserve == pytest.approx(3.0)  # a quarter is less
 
