@@ -84,9 +84,7 @@ def plan_forward(
     OptionError
         If there are too few rows of the rarer classes, or too few times at which they occur.
     """
-    starts = _blocks(y, times, policy)
-    if starts is None:
-        raise _too_few(y, times, policy, "the table")
+    starts = _required_blocks(y, times, policy, "the table")
     part = _parts(y, cluster, stream(Purpose.FOLDS, random_state))
     plan = _forward(times, starts, part, final=True)
     _check_training(plan.folds, y)
@@ -145,9 +143,7 @@ def forward_hold_out(
         group with the training rows.
     """
     eval_times = times.take(eval_rows)
-    starts = _blocks(y[eval_rows], eval_times, DEFAULT_POLICY)
-    if starts is None:
-        raise _too_few(y[eval_rows], eval_times, DEFAULT_POLICY, "the eval_set")
+    starts = _required_blocks(y[eval_rows], eval_times, DEFAULT_POLICY, "the eval_set")
     block = np.searchsorted(starts[::4], eval_times.values, side="right") - 1
     # The earlier half of the blocks chooses (period -1); the later half is numbered from 0.
     period = np.full(len(y), FIRST_BLOCK, dtype=np.int64)
@@ -214,9 +210,13 @@ def _blocks(y: Rows, times: Times, policy: SearchPolicy) -> Floats | None:
     return None
 
 
-def _too_few(y: Rows, times: Times, policy: SearchPolicy, of: str) -> OptionError:
+def _required_blocks(y: Rows, times: Times, policy: SearchPolicy, of: str) -> Floats:
+    """Return the start times of the quarters of all blocks, which must have enough rare rows."""
+    starts = _blocks(y, times, policy)
+    if starts is not None:
+        return starts
     rare, min_rows = _is_rare(y), policy.folds.rare_rows_per_block
-    return OptionError(
+    raise OptionError(
         f"time: {of} has {int(rare.sum())} rows outside its most frequent class, at "
         f"{len(np.unique(times.values[rare]))} different times; at least "
         f"{_MIN_BLOCKS * min_rows} are needed, in {_MIN_BLOCKS} blocks of time with about "
