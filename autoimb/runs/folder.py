@@ -205,10 +205,9 @@ class RunFolder:
     def _lock_if_possible(self) -> None:
         """Lock the folder; without locks of the file system, users must keep searches apart."""
         try:
-            self._lock.acquire()
-        except NotImplementedError:
             # filelock reports some file systems without locks by this exception.
-            pass
+            with contextlib.suppress(NotImplementedError):
+                self._lock.acquire()
         except OSError as error:
             if error.errno not in NO_LOCKS:
                 raise

@@ -48,24 +48,19 @@ class Runner(Protocol):
     @property
     def running(self) -> Mapping[int, object]:
         """The trials that were submitted and not collected, by number."""
-        ...
 
     @property
     def idle(self) -> int:
         """Number of further trials that can be submitted now."""
-        ...
 
     def submit(self, number: int, trial: Trial) -> None:
         """Submit a trial."""
-        ...
 
     def collect(self, seconds: float) -> list[tuple[int, Outcome]]:
         """Return the trials that ended, after waiting at most the given time."""
-        ...
 
     def close(self) -> None:
         """Stop all trials; the task then has the encoders that they fitted."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,11 +98,9 @@ class Backend(Protocol):
 
     def workers(self, n_jobs: int | None) -> int:
         """Return the number of workers that `n_jobs` requests."""
-        ...
 
     def runner(self, task: Task, evaluate: Evaluate, resources: Resources) -> Runner:
         """Return a runner for the trials of a study."""
-        ...
 
 
 class InProcess:
