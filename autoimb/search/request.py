@@ -289,12 +289,11 @@ def restricted_components(asked: Mapping[str, Any]) -> Components:
         if not listed:
             raise OptionError(f"{component} is an empty list: give at least one option, or None.")
         options = tuple(read_option(component, name) for name in listed)
-        for name in options:
-            if (component, name) == ("class_weight", "costs"):
-                raise OptionError(
-                    "class_weight='costs' lacks the costs: give 'balanced' or a weight for each "
-                    "class, or cost_matrix= of true × predicted class with cost_in_loss=True."
-                )
+        if component == "class_weight" and "costs" in options:
+            raise OptionError(
+                "class_weight='costs' lacks the costs: give 'balanced' or a weight for each class, "
+                "or cost_matrix= of true × predicted class with cost_in_loss=True."
+            )
         components.append((component, options))
     return tuple(components)
 
