@@ -395,13 +395,10 @@ def _is_names(value: object) -> bool:
 
 def _plain(value: object) -> object:
     """Return a JSON value for a splitter or a label of any type."""
+    value = _as_python(value)
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, Iterable):
-        return "given splits"
-    return str(value)
+    return "given splits" if isinstance(value, Iterable) else str(value)
 
 
 def _tuples(value: Any) -> Any:
