@@ -193,11 +193,6 @@ class Budget:
                 "fewer columns."
             )
 
-    @property
-    def search_deadline(self) -> Deadline:
-        """Deadline of the trials, which leaves the reserve."""
-        return self.deadline.sooner(self.reserve)
-
 
 def processor_turns() -> tuple[int, int]:
     """Return how long this thread has run, and how long it has waited for a processor.

@@ -211,7 +211,7 @@ def search(
                 partners=request.partners,
             ),
             settings=StudySettings(
-                deadline=budget.search_deadline.sooner(reserved),
+                deadline=budget.deadline.sooner(budget.reserve + reserved),
                 trial_limit=trial_limit,
                 memory=request.max_memory,
                 backend=backend,
