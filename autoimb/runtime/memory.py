@@ -61,7 +61,7 @@ def free_memory(root: Path = ROOT) -> int | None:
         machine = counts_of(root / "proc" / "meminfo")["MemAvailable:"] * 1024
     except (OSError, KeyError):
         return None
-    return min([machine, *(group.available for group in cgroups(root))])
+    return min([machine, *(available for _, available in cgroups(root))])
 
 
 def private_memory(pid: int, *, threshold: int = 0, root: Path = ROOT) -> int:
