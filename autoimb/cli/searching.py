@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from autoimb.budget import DEFAULT_BUDGET, Budget
+from autoimb.budget import DEFAULT_BUDGET, Budget, check_budget
 from autoimb.cli.runs import section
 from autoimb.cli.terminal import as_text, say
 from autoimb.errors import OptionError, RunError, SchemaError, check_choice
@@ -268,7 +268,6 @@ def refit(
     The same strategies with the same weights, and no search; the decision rule is fitted anew.
     Where the search had a column of row weights, DATA has it as well.
     """
-    from autoimb.budget import check_budget
     from autoimb.data.sample import read
     from autoimb.pipeline.artifact import load, save
     from autoimb.runs.folder import RunFolder, understood
