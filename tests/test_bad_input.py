@@ -131,6 +131,7 @@ def test_a_class_of_one_or_two_rows_is_learned_with_a_notice() -> None:
     model = fit(frame)
     assert list(model.classes_) == ["maybe", "no", "once", "yes"]
     assert "'maybe' (2)" in " ".join(model.facts_.notices)
+    assert "The rarest class has 1 rows: expect wide intervals." in model.facts_.notices
 
 
 def test_more_workers_than_processors_are_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from autoimb.budget import MIN_BUDGET, Budget, Deadline, check_budget, processor_turns
 from autoimb.errors import BudgetError, DeadlineExceeded
-from autoimb.policy import Reserves, SearchPolicy
+from autoimb.policy import DEFAULT_POLICY
 
 
 def test_no_deadline_never_expires():
@@ -53,15 +53,17 @@ def test_parts_share_what_is_left_of_a_deadline():
 def test_the_search_ends_early_enough_to_finish(total):
     budget = Budget.start(total, started=1000.0)
     assert budget.deadline == Deadline(1000.0 + total)
-    assert 2.0 <= budget.reserve <= 60.0
-    assert budget.search_deadline.at == pytest.approx(1000.0 + total - budget.reserve)
-    assert budget.search_deadline.at > 1000.0
+    assert 2.0 <= budget.reserve <= min(60.0, 0.9 * total)
 
 
-@pytest.mark.parametrize(("cells", "reserve"), [(0, 7.2), (10**6, 7.2), (5 * 10**6, 20.0)])
-def test_many_scored_rows_and_classes_are_kept_time_for(cells, reserve):
-    budget = Budget(60.0, 0.0, SearchPolicy(reserves=Reserves(cell_seconds=4e-6)), cells=cells)
-    assert budget.reserve == pytest.approx(reserve)
+def cells_of(seconds):
+    return round(seconds / DEFAULT_POLICY.reserves.cell_seconds)
+
+
+@pytest.mark.parametrize(("seconds", "reserve"), [(0.0, 7.2), (4.0, 7.2), (20.0, 20.0)])
+def test_many_scored_rows_and_classes_are_kept_time_for(seconds, reserve):
+    budget = Budget(60.0, 0.0, cells=cells_of(seconds))
+    assert budget.reserve == pytest.approx(reserve, rel=1e-4)
     assert Budget(60.0, 0.0, cells=10**9).reserve == 30.0  # and no more than that
 
 
@@ -71,13 +73,12 @@ def test_many_scored_rows_and_classes_are_kept_time_for(cells, reserve):
 )
 def test_beside_other_programs_more_time_is_kept(turns, pace, reserve, monkeypatch):
     monkeypatch.setattr("autoimb.budget.processor_turns", lambda: (50, 60))
-    policy = SearchPolicy(reserves=Reserves(cell_seconds=1e-5))
-    begun = replace(Budget.start(60.0, policy=policy), cells=800_000)
+    begun = replace(Budget.start(60.0), cells=cells_of(8.0))
     monkeypatch.setattr("autoimb.budget.processor_turns", lambda: (50 + turns[0], 60 + turns[1]))
     budget = begun.at_its_pace()
     assert budget.pace == pytest.approx(pace)
-    assert budget.reserve == pytest.approx(reserve)
-    few = replace(budget, cells=8_000)
+    assert budget.reserve == pytest.approx(reserve, rel=1e-4)
+    few = replace(budget, cells=cells_of(0.08))
     assert few.reserve == pytest.approx(max(7.2, 3.0 * pace))
     assert replace(few, total=10.0).reserve == pytest.approx(3.0)  # a quarter is less
 
@@ -103,7 +104,7 @@ def test_a_budget_that_has_ended_says_before_what():
 def test_budget_without_end():
     budget = Budget.start(None)
     assert budget.reserve == 0.0
-    assert not budget.search_deadline.finite
+    assert not budget.deadline.finite
     assert budget.elapsed >= 0.0
 
 

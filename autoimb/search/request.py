@@ -13,7 +13,7 @@ from sklearn.utils import check_random_state
 from autoimb.assessment.costs import GivenCosts, Matrix, read_matrix, read_weights
 from autoimb.assessment.metrics import canonical_metric
 from autoimb.budget import check_budget
-from autoimb.errors import OptionError, choices
+from autoimb.errors import OptionError, check_choice, choices
 from autoimb.policy import DEFAULT_POLICY
 from autoimb.runtime.pool import LOCAL, Backend
 from autoimb.space.components import COMPONENTS
@@ -158,8 +158,7 @@ class Request:
             number = isinstance(limit, int | float) and limit is not True
             if limit is not None and not (number and 0 < limit < math.inf):
                 raise OptionError(f"{name} must be a number above 0, or None; got {shown(limit)}.")
-        if self.schedule not in SCHEDULES:
-            raise OptionError(choices("schedule", self.schedule, SCHEDULES))
+        check_choice("schedule", self.schedule, SCHEDULES)
         if self.synchronous and (self.n_trials is None or self.time_budget is not None):
             raise OptionError(
                 "schedule='synchronous' promises the same answer once more, which no clock may "
@@ -290,12 +289,11 @@ def restricted_components(asked: Mapping[str, Any]) -> Components:
         if not listed:
             raise OptionError(f"{component} is an empty list: give at least one option, or None.")
         options = tuple(read_option(component, name) for name in listed)
-        for name in options:
-            if (component, name) == ("class_weight", "costs"):
-                raise OptionError(
-                    "class_weight='costs' lacks the costs: give 'balanced' or a weight for each "
-                    "class, or cost_matrix= of true × predicted class with cost_in_loss=True."
-                )
+        if component == "class_weight" and "costs" in options:
+            raise OptionError(
+                "class_weight='costs' lacks the costs: give 'balanced' or a weight for each class, "
+                "or cost_matrix= of true × predicted class with cost_in_loss=True."
+            )
         components.append((component, options))
     return tuple(components)
 
@@ -397,13 +395,10 @@ def _is_names(value: object) -> bool:
 
 def _plain(value: object) -> object:
     """Return a JSON value for a splitter or a label of any type."""
+    value = _as_python(value)
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, Iterable):
-        return "given splits"
-    return str(value)
+    return "given splits" if isinstance(value, Iterable) else str(value)
 
 
 def _tuples(value: Any) -> Any:

@@ -23,9 +23,8 @@ from autoimb.cli import main
 from autoimb.errors import ClusterLostError, OptionError, RunError
 from autoimb.evaluation.outcome import Cut, Failed, Scored
 from autoimb.evaluation.task import Trial
-from autoimb.runtime.batches import Synchronous
 from autoimb.runtime.dask import Dask, backend_for
-from autoimb.runtime.pool import LOCAL, Resources
+from autoimb.runtime.pool import Resources
 from reports.benchmarks.engines.clusters import ENVIRONMENT, cluster
 from tests.runtime.test_pool import WIDTHS, die, gather, obey, strategies, work
 from tests.search.test_schedule import searched, told
@@ -115,8 +114,8 @@ def _studies_there():
 
 @pytest.mark.slow
 def test_a_worker_killed_in_mid_trial_costs_nothing_but_time(client):
-    options = {"n_jobs": 2, "n_trials": 6}
-    undisturbed = studies.study(backend=Synchronous(LOCAL), **options)
+    options = {"n_jobs": 2, "n_trials": 6, "synchronous": True}
+    undisturbed = studies.study(**options)
     killed = []
 
     def kill(event):
@@ -126,7 +125,7 @@ def test_a_worker_killed_in_mid_trial_costs_nothing_but_time(client):
             killed.append(pid)
 
     disturbed = studies.study(
-        backend=Synchronous(Dask(client)),
+        backend=Dask(client),
         evaluate=partial(studies.evaluate_slowly, seconds=0.5),
         on_event=kill,
         **options,

@@ -174,10 +174,10 @@ def test_outcomes_come_back_whole(pooled):
     given = strategies(2)
     for number, strategy in enumerate(given):
         runner.submit(number, Trial(strategy, FOREVER))
-    assert runner.running == (0, 1)
+    assert list(runner.running) == [0, 1]
     assert runner.idle == 0
     found = gather(runner, 2)
-    assert runner.running == ()
+    assert not runner.running
     for number, strategy in enumerate(given):
         wanted = studies.complete(strategy, studies.material().dataset)
         assert found[number].score == wanted.score
@@ -353,7 +353,7 @@ def test_in_this_process_where_nothing_must_be_killed():
     assert isinstance(runner, InProcess)
     assert runner.collect(1.0) == []
     runner.submit(7, Trial(*strategies(1), FOREVER))
-    assert (runner.running, runner.idle) == ((7,), 0)
+    assert (list(runner.running), runner.idle) == ([7], 0)
     ((number, outcome),) = runner.collect(0.0)
     assert number == 7
     assert outcome.reason.split()[1] == "1"

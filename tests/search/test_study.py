@@ -306,7 +306,7 @@ def test_a_trial_that_ran_while_the_program_ended_is_proposed_once_more_and_only
     """It may be what killed the program."""
 
     def kill():
-        monkeypatch.setattr(TrialHistory, "interrupt", lambda history: None)
+        monkeypatch.setattr(TrialHistory, "end_running", lambda history, reason: None)
         raise KeyboardInterrupt
 
     for n_before in (5, 0):
