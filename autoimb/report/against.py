@@ -159,7 +159,7 @@ def compare_references(standing_by_name: Mapping[str, Standing]) -> list[Row]:
     -------
     list of dict
     """
-    rows = []
+    rows: list[Row] = []
     for name in ("prior", TREES, *(reference.name for reference in REFERENCES)):
         standing = standing_by_name.get(name)
         if standing is None:
