@@ -113,9 +113,11 @@ def dataset_of(frame: pd.DataFrame, y: np.ndarray) -> Dataset:
 
 
 def short_plan(
-    dataset: Dataset, folds: FoldPlan, *, checkpoints: int = 2, patience: int = 9
+    dataset: Dataset, folds: FoldPlan | int = 2, *, checkpoints: int = 2, patience: int = 9
 ) -> Plan:
-    """Return a plan with a number of checkpoints, whatever their cost."""
+    """Return a plan with a number of checkpoints, whatever their cost, and random folds."""
+    if isinstance(folds, int):
+        folds = plan_folds(dataset.y, cv=folds, random_state=0)
     training = Training(checkpoints_by_rows=((math.inf, checkpoints, patience),), min_checkpoints=1)
     return Plan(
         folds=folds,
