@@ -22,6 +22,8 @@ def test_no_deadline_never_expires():
     deadline.check()
     assert not deadline.sooner(5.0).finite
     assert not deadline.fraction(0.5).finite
+    assert Budget.start(None).reserve == 0.0
+    assert not Budget.start(None).search_deadline.finite
 
 
 def test_deadline_counts_down_and_then_raises():
@@ -101,33 +103,19 @@ def test_a_budget_that_has_ended_says_before_what():
         Budget.start(20.0, started=time.monotonic() - 21.0).check("the study was planned")
 
 
-def test_budget_without_end():
-    budget = Budget.start(None)
-    assert budget.reserve == 0.0
-    assert not budget.deadline.finite
-    assert budget.elapsed >= 0.0
-
-
-def test_budget_counts_from_its_start():
-    budget = Budget.start(60.0, started=time.monotonic() - 10.0)
-    assert budget.elapsed == pytest.approx(10.0, abs=0.5)
-    assert budget.deadline.left() == pytest.approx(50.0, abs=0.5)
-
-
-@pytest.mark.parametrize("seconds", [0, -1, 4.9, math.nan, math.inf])
-def test_budgets_that_no_search_can_keep(seconds):
-    with pytest.raises(BudgetError, match="time_budget must be at least 5 seconds, got"):
-        Budget.start(seconds)
-
-
-@pytest.mark.parametrize("n_trials", [0, -3, 1.5, math.nan, math.inf])
-def test_numbers_of_trials_that_are_none(n_trials):
-    with pytest.raises(BudgetError, match="n_trials must be a whole number"):
-        check_budget(None, n_trials)
-
-
-def test_something_must_end_the_search():
-    with pytest.raises(BudgetError, match="both None"):
-        check_budget(None, None)
+@pytest.mark.parametrize(
+    ("seconds", "n_trials", "words"),
+    [
+        *(
+            (bad, None, "time_budget must be at least 5")
+            for bad in (0, -1, 4.9, math.nan, math.inf)
+        ),
+        *((None, bad, "n_trials must be a whole num") for bad in (0, -3, 1.5, math.nan, math.inf)),
+        (None, None, "both None"),
+    ],
+)
+def test_limits_that_no_search_can_keep(seconds, n_trials, words):
+    with pytest.raises(BudgetError, match=words):
+        check_budget(seconds, n_trials)
     check_budget(None, 1)
     check_budget(MIN_BUDGET, None)

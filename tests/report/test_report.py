@@ -151,22 +151,19 @@ def test_undefined_numbers_become_dashes(case_facts):
 
 
 @pytest.mark.parametrize(
-    ("standing", "expected"),
+    ("standing", "words"),
     [
         ("", set()),
         ("within error", {", but within error"}),
         ("ahead", {" by more than 2 standard"}),
     ],
 )
-def test_a_tile_above_the_winner_explains_it(standing, expected, case_facts):
-    scores = [
-        row | {"standing": standing if row["name"] == "none" else ""} for row in case_facts.scores
-    ]
+def test_a_tile_above_the_winner_explains_it(standing, words, case_facts):
+    names = {"none": standing}
+    scores = [row | {"standing": names.get(row["name"], "")} for row in case_facts.scores]
     text = Page(replace(case_facts, scores=scores)).text
-    assert (
-        set(re.findall("better than the winner(, but within error| by more than 2 standard)", text))
-        == expected
-    )
+    pattern = "better than the winner(, but within error| by more than 2 standard)"
+    assert set(re.findall(pattern, text)) == words
 
 
 def test_a_bare_search_has_a_report(case_facts):

@@ -160,6 +160,12 @@ def study(
     return run_study(agenda, settings=StudySettings(**settings), folder=folder)
 
 
+def resumed(path: Path, n_trials: int, **settings: Any) -> StudyResult:
+    """Run a study in a folder, from where it ended."""
+    with RunFolder.open(path, fingerprint=FINGERPRINT, resume=True) as folder:
+        return study(folder, n_trials=n_trials, **settings)
+
+
 def duels_of_material(*, policy: SearchPolicy = DEFAULT_POLICY) -> Task | None:
     """Return the task of matched duels on the small table."""
     inputs = material(policy=policy)
