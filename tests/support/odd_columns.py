@@ -166,7 +166,6 @@ NOTHING = (
 NO_CELLS = (
     refused("lists", lambda: objects([1], [2]), NO_CELL.format("list", 0)),
     refused("frozen sets", lambda: objects("a", frozenset("ab")), NO_CELL.format("frozenset", 1)),
-    refused("dicts", lambda: objects({"a": 1}), NO_CELL.format("dict", 0)),
     refused(
         "categories of tuples", lambda: pd.Categorical(objects((1, 2), (2, 3))), "a tuple in row 0"
     ),

@@ -99,9 +99,6 @@ SHAPES = (
     Case("two rows", lambda: FitInput(two_columns().iloc[:2], LABELS[:2]), "2 rows .*different"),
     table("3,000 columns", lambda: wide(3_000)),
     table(
-        "constants only", lambda: two_columns().assign(plain=1, city="Bern"), "'plain' .constant"
-    ),
-    table(
         "nothing but missing cells",
         lambda: pd.DataFrame({"a": [None] * N_ROWS, "b": [np.nan] * N_ROWS}),
         "No column is left.*'a' .constant.*'b' .constant",
@@ -150,12 +147,10 @@ LIBRARIES = (
         lambda: pl.DataFrame({"wide": pl.Series(spread(1, 2**100), dtype=pl.Int128)}),
         "X is a DataFrame that pandas can't hold",
     ),
-    table("an Arrow table", lambda: pa.Table.from_pandas(two_columns())),
     table("an Arrow stream", lambda: pa.Table.from_pandas(two_columns()).to_reader()),
 )
 
 NAMES = (
-    table("numbered columns", lambda: named([0, 1])),
     table("names that are numbers and text", lambda: named([7, "city"])),
     table("names that are missing", lambda: named([None, np.nan])),
     table("names that are dates", lambda: named(pd.to_datetime(["2020-01-01", "2021-01-01"]))),
@@ -181,7 +176,6 @@ NAMES = (
 )
 
 INDEXES = (
-    table("a repeated index", lambda: two_columns().set_axis(spread(1, 1, 2))),
     table("an index of two levels", lambda: two_columns().set_index([PLAIN, RARE])),
     Case(
         "labels with another index",
