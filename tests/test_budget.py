@@ -23,7 +23,7 @@ def test_no_deadline_never_expires():
     assert not deadline.sooner(5.0).finite
     assert not deadline.fraction(0.5).finite
     assert Budget.start(None).reserve == 0.0
-    assert not Budget.start(None).search_deadline.finite
+    assert not Budget.start(None).deadline.finite
 
 
 def test_deadline_counts_down_and_then_raises():
