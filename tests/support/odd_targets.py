@@ -61,9 +61,7 @@ LABELLED = (
     target("labels of polars", lambda: pl.Series(LABELS)),
     target("labels of polars' categories", lambda: pl.Series(LABELS, dtype=pl.Categorical)),
     target("labels in a table of Arrow", lambda: pa.table({"y": LABELS})),
-    Case(
-        "labels that are a feature", lambda: FitInput(two_columns().assign(answer=LABELS), LABELS)
-    ),
+    Case("labels that are a feature", lambda: FitInput(two_columns().assign(answer=LABELS))),
     Case("40 classes of two rows", lambda: many_classes(40)),
 )
 
@@ -108,11 +106,7 @@ WEIGHTS = (
         "weights that are words", lambda: spread(1, "two"), "'sample_weight'.*row 1 holds 'two'"
     ),
     weighed("complex weights", lambda: spread(1j), "Complex data.*sample_weight"),
-    weighed(
-        "masked weights",
-        lambda: np.ma.MaskedArray([1.0] * N_ROWS, RARE),
-        "'sample_weight' must.*row 0 holds nan",
-    ),
+    weighed("masked weights", lambda: np.ma.MaskedArray(PLAIN, RARE), "must.*row 0 holds nan"),
     weighed("infinite weights", lambda: spread(1, np.inf), "'sample_weight', row 1"),
     weighed("weights of 1e308", lambda: spread(1e308), "sample_weight.*finite sum"),
     weighed(

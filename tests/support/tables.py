@@ -96,6 +96,12 @@ def mixed_table(kind: str, n_rows: int = 200, *, seed: int = 0) -> tuple[pd.Data
     return frame, y
 
 
+def patients(n_rows: int = 240) -> tuple[pd.DataFrame, pd.Series]:
+    """Return the same rows as those of patients, a seventh of whom are sick."""
+    frame, y = mixed_table("binary", n_rows)
+    return frame, pd.Series(np.where(y == 1, "sick", "well"), name="state")
+
+
 def dataset_of(frame: pd.DataFrame, y: np.ndarray) -> Dataset:
     schema, _ = infer_schema(frame)
     columns = parse(frame, schema)
