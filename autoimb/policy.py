@@ -165,7 +165,7 @@ class Result:
     replay_work: int = 20_000_000
     # Variance of a reported score due to training, as a share of the variance due to the scored
     # rows, if the rows are independent (reports/design/reported-score.md).
-    trained_variance: float = 0.25
+    trained_variance: float = 0.75
     # With fewer rare rows in a group, the reported value is computed on all rows together
     # (reports/design/reported-score.md).
     rare_rows_per_group: int = 50
