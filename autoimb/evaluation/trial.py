@@ -128,12 +128,10 @@ def _partner(task: Task, trial: Trial, measure: Measure) -> Outcome:
 
 def _training_deadline(task: Task, trial: Trial) -> Deadline:
     """Return the deadline of training, which leaves time for calibration and scores."""
-    deadline = trial.deadline
-    if not deadline.finite:
-        return deadline
     cells = len(task.judge.y) * task.dataset.n_classes
     seconds = task.plan.policy.reserves.scoring_cell_seconds * cells
-    return deadline.sooner(min(seconds, _MAX_SCORING_SHARE * max(deadline.left(), 0.0)))
+    longest = _MAX_SCORING_SHARE * max(trial.deadline.left(), 0.0)
+    return trial.deadline.sooner(min(seconds, longest))
 
 
 def _fitted(
