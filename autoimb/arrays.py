@@ -1,4 +1,4 @@
-"""Descriptions of the arrays in files, by which arrays of unknown origin are checked."""
+"""Types of arrays, and descriptions by which arrays of unknown origin are checked."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from numpy.typing import NDArray
 
 from autoimb.errors import ArtifactError
 
-__all__ = ["MAX_LOGIT", "Array", "Arrays", "check_arrays"]
+__all__ = ["MAX_LOGIT", "Array", "Arrays", "Floats", "Ints", "Mask", "check_arrays", "mean_where"]
 
 _LARGEST = sys.float_info.max  # the largest finite number
 MAX_LOGIT = 1e4  # of logarithms of probabilities and of their ratios
 
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Mask = NDArray[np.bool_]
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -90,3 +93,10 @@ def check_arrays(
         if description is None:
             raise ArtifactError(f"{name} has no array {key!r}.")
         description.check(values, f"{name}.{key}", lengths)
+
+
+def mean_where(values: Floats, mask: Mask, axis: int = -1) -> Floats:
+    """Return the mean of the values under a mask along an axis; NaN where there is none."""
+    count = mask.sum(axis=axis)
+    total = np.where(mask, values, 0.0).sum(axis=axis)
+    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from autoimb.errors import BudgetError, DeadlineExceeded
-from autoimb.policy import DEFAULT_POLICY, SearchPolicy
+from autoimb.policy import DEFAULT_POLICY
 from autoimb.text import shown
 
 __all__ = [
@@ -112,8 +112,6 @@ class Budget:
         Wall-clock seconds for everything; None for no limit.
     started : float
         Reading of ``time.monotonic()`` at the start.
-    policy : SearchPolicy
-        Sizes of the reserve.
     cells : int
         Number of scored rows times classes, once known.
     pace : float
@@ -124,19 +122,12 @@ class Budget:
 
     total: float | None
     started: float
-    policy: SearchPolicy = DEFAULT_POLICY
     cells: int = 0
     pace: float = 1.0
     turns: tuple[int, int] = (0, 0)
 
     @classmethod
-    def start(
-        cls,
-        total: float | None,
-        *,
-        started: float | None = None,
-        policy: SearchPolicy = DEFAULT_POLICY,
-    ) -> Budget:
+    def start(cls, total: float | None, *, started: float | None = None) -> Budget:
         """Start the clock.
 
         Parameters
@@ -145,7 +136,6 @@ class Budget:
             Wall-clock seconds for everything; None for no limit.
         started : float or None
             Reading of ``time.monotonic()`` at the start; None is now.
-        policy : SearchPolicy, optional
 
         Returns
         -------
@@ -159,7 +149,7 @@ class Budget:
         """
         check_budget(total, None if total is not None else 1)
         now = time.monotonic() if started is None else started
-        return cls(total, now, policy, turns=processor_turns())
+        return cls(total, now, turns=processor_turns())
 
     def at_its_pace(self) -> Budget:
         """Return the budget with a reserve for a machine as busy as since the start.
@@ -180,13 +170,13 @@ class Budget:
         """Seconds kept for what follows the search: blend, export, report."""
         if self.total is None:
             return 0.0
-        share = self.policy.reserves.share * self.total
-        usual = min(max(_MIN_RESERVE, share), _MAX_RESERVE)
+        reserves = DEFAULT_POLICY.reserves
+        usual = min(max(_MIN_RESERVE, reserves.share * self.total), _MAX_RESERVE)
         # On a busy machine the minimum grows, and a large table needs time for its cells; both have
         # a maximum share of the total.
         paced = self.pace * _MIN_RESERVE
         max_paced = _MAX_PACED_SHARE * self.total
-        for_cells = self.pace * self.policy.reserves.cell_seconds * self.cells
+        for_cells = self.pace * reserves.cell_seconds * self.cells
         max_for_cells = _MAX_CELL_SHARE * self.total
         return max(usual, min(paced, max_paced), min(for_cells, max_for_cells))
 
@@ -202,11 +192,6 @@ class Budget:
                 f"The {self.total:g} seconds ended before {step}: give more time, fewer rows or "
                 "fewer columns."
             )
-
-    @property
-    def search_deadline(self) -> Deadline:
-        """Deadline of the trials, which leaves the reserve."""
-        return self.deadline.sooner(self.reserve)
 
 
 def processor_turns() -> tuple[int, int]:

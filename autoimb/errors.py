@@ -20,7 +20,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from typing import Any
 
 from autoimb.text import harmless
 
@@ -38,6 +39,7 @@ __all__ = [
     "SchemaError",
     "TableError",
     "TargetError",
+    "check_choice",
     "choices",
 ]
 
@@ -95,6 +97,14 @@ class InfeasibleError(AutoImbError):
 
 class DeadlineExceeded(AutoImbError):  # noqa: N818  a signal, not a mistake
     """End of the budget during a step of the search."""
+
+
+def check_choice(
+    kind: str, value: object, allowed: Collection[Any], error: type[InputError] = OptionError
+) -> None:
+    """Raise an error with the message of `choices` unless the value is one of the valid names."""
+    if value not in allowed:
+        raise error(choices(kind, value, allowed))
 
 
 def choices(kind: str, value: object, allowed: Iterable[object]) -> str:

@@ -8,11 +8,13 @@ from copy import copy
 from os import PathLike
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from autoimb.budget import Budget
@@ -20,17 +22,12 @@ from autoimb.data.groups import column_names
 from autoimb.data.input_frames import named_frame
 from autoimb.files import write_file
 from autoimb.pipeline.artifact import save
+from autoimb.pipeline.fitted import FittedPipeline
 from autoimb.report.build import render
 from autoimb.report.facts import METHOD_COLUMNS, build_facts
 from autoimb.runtime.dask import backend_for
 from autoimb.search.arguments import prepare_arguments
 from autoimb.search.search import Callback, search
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
-    from sklearn.utils import Tags
-
-    from autoimb.pipeline.fitted import FittedPipeline
 
 __all__ = ["AutoImbClassifier"]
 
@@ -317,7 +314,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     def _frame(self, X: pd.DataFrame | ArrayLike) -> pd.DataFrame:
         """Return rows as a frame with the columns of `fit`; `columns_apart_` may be missing."""
         apart = getattr(self, "columns_apart_", ())
-        return named_frame(self, X, reset=False, apart=apart, optional=apart)
+        return named_frame(self, X, reset=False, apart=apart)
 
     def predict_proba(self, X: pd.DataFrame | ArrayLike) -> NDArray[np.float64]:
         """Return the probability of each class.

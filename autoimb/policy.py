@@ -167,7 +167,7 @@ class Result:
     replay_work: int = 20_000_000
     # Variance of a reported score due to training, as a share of the variance due to the scored
     # rows, if the rows are independent (reports/design/reported-score.md).
-    trained_variance: float = 0.25
+    trained_variance: float = 0.75
     # With fewer rare rows in a group, the reported value is computed on all rows together
     # (reports/design/reported-score.md).
     rare_rows_per_group: int = 50
@@ -182,7 +182,10 @@ class Reserves:
     # Share of the budget for what follows the search.
     share: float = 0.12
     # Seconds per scored row and class, if that is more (reports/design/planning-and-budgets.md).
-    cell_seconds: float = 2e-5
+    cell_seconds: float = 3.5e-5
+    # Seconds per scored row and class in which a trial calibrates and scores its predictions; its
+    # training ends earlier by them (reports/design/planning-and-budgets.md).
+    scoring_cell_seconds: float = 2e-5
     # Seconds that predicting a test row is assumed to take.
     test_row_seconds: float = 2.5e-4
     # Share of the budget that predicting unseen rows may take.

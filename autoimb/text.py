@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from collections.abc import Mapping, Sequence, Set
 from reprlib import Repr
 from typing import Any
 
-__all__ = ["BRIEF", "BriefRepr", "clock", "harmless", "no_formula", "shown"]
+__all__ = ["BRIEF", "BriefRepr", "clock", "harmless", "no_formula", "number_of", "shown"]
 
 MAX_SHOWN = 200  # characters of a value in a message
 ORDERS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # change the direction
@@ -43,6 +44,14 @@ def no_formula(text: str) -> str:
     except ValueError:
         return f"'{text}"
     return text
+
+
+def number_of(value: Any) -> float:
+    """Return a number, or text of a number, as a float; NaN for anything else."""
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
 
 
 def shown(value: object) -> str:

@@ -9,22 +9,18 @@ import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import pytest
+
 import autoimb
 from autoimb.pipeline.artifact import save
 from autoimb.runs.folder import RunFolder
-from tests.support import programs
 from tests.support.pipelines import pipeline, table
+from tests.support.programs import python
 from tests.support.studies import FINGERPRINT, study
 
 PACKAGE = Path(autoimb.__file__).parent
 ROOT = PACKAGE.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-
-
-def python(code: str) -> None:
-    """Run code in a fresh interpreter; an assertion that fails there fails here."""
-    done = programs.python("-c", code, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
 
 
 def test_a_subpackage_is_a_docstring_and_what_it_re_exports() -> None:
@@ -66,44 +62,38 @@ def test_pages_that_support_constants_exist() -> None:
 # --- what is loaded when --------------------------------------------------------------------------
 
 HEAVY = ["torch", "numba", "optuna", "sklearn", "numpy", "pandas", "imblearn", "matplotlib"]
+ABOVE = ["search", "evaluation", "training", "space", "runs", "runtime", "report"]
+EVALUATED = ["optuna", "imblearn", "numba", "llvmlite", *(f"autoimb.{name}" for name in ABOVE)]
 
 
-def test_importing_the_package_and_help_are_quick() -> None:
-    python(
-        "import sys, autoimb\n"
-        "from autoimb.cli import main\n"
-        f"assert not sys.modules.keys() & set({HEAVY})\n"
-        "for words in [], ['--help'], ['--version'], ['search', '--help']:\n"
-        "    assert main(words) == 0\n"
-        f"    assert not sys.modules.keys() & set({HEAVY}), words"
-    )
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a pipeline, rows for it, and the RUN folder of a search."""
+    folder = tmp_path_factory.mktemp("imports")
+    save(pipeline(), folder / "p.autoimb")
+    table(40).assign(y=["no", "yes"] * 20).to_csv(folder / "rows.csv", index=False)
+    with RunFolder.open(folder / "run", fingerprint=FINGERPRINT) as run:
+        study(run, n_trials=2)
+    return folder
 
 
-def test_reading_a_run_and_a_pipeline_needs_no_torch(tmp_path: Path) -> None:
-    file, run = tmp_path / "p.autoimb", tmp_path / "run"
-    save(pipeline(), file)
-    with RunFolder.open(run, fingerprint=FINGERPRINT) as folder:
-        study(folder, n_trials=2)
-    python(
+@pytest.mark.parametrize(
+    ("commands", "unimported"),
+    [
+        (["", "--help", "--version", "search --help"], HEAVY),
+        (["status run", "inspect p.autoimb", "options"], ["torch"]),
+        (["evaluate p.autoimb rows.csv --target y"], EVALUATED),
+    ],
+)
+def test_a_command_imports_what_it_needs(
+    commands: list[str], unimported: list[str], folder: Path
+) -> None:
+    code = (
         "import sys\n"
         "from autoimb.cli import main\n"
-        f"for words in ['status', {str(run)!r}], ['inspect', {str(file)!r}], ['options']:\n"
-        "    assert main(words) == 0\n"
-        "    assert 'torch' not in sys.modules, words\n"
+        f"for words in {commands}:\n"
+        "    assert main(words.split()) == 0\n"
+        f"    assert not sys.modules.keys() & set({unimported}), words\n"
     )
-
-
-def test_evaluating_a_pipeline_imports_no_search(tmp_path: Path) -> None:
-    file, rows = tmp_path / "p.autoimb", tmp_path / "rows.csv"
-    save(pipeline(), file)
-    table(40).assign(y=["no", "yes"] * 20).to_csv(rows, index=False)
-    words = ["evaluate", str(file), str(rows), "--target", "y"]
-    python(
-        "import sys\n"
-        "from autoimb.cli import main\n"
-        f"assert main({words!r}) == 0\n"
-        "own = {name for name in sys.modules if name.startswith('autoimb.')}\n"
-        "above = ('search', 'evaluation', 'training', 'space', 'runs', 'runtime', 'report')\n"
-        "assert not [n for n in own if n.split('.')[1] in above], own\n"
-        "assert not {'optuna', 'numba', 'llvmlite'} & sys.modules.keys()\n"
-    )
+    done = python("-c", code, cwd=folder)
+    assert done.returncode == 0, done.stderr

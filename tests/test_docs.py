@@ -49,14 +49,10 @@ def command_lines() -> list[list[str]]:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_has_help_and_an_example(name: str) -> None:
+def test_every_command_and_option_has_help_and_every_command_an_example(name: str) -> None:
     assert COMMANDS[name].help
-    assert name in {words[1] for words in command_lines()}
-
-
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_option_of_a_command_has_help(name: str) -> None:
     assert [p.name for p in COMMANDS[name].params if not getattr(p, "help", None)] == []
+    assert name in {words[1] for words in command_lines()}
 
 
 def test_examples_use_commands_and_options_that_exist() -> None:

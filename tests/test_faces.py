@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
-import re
+from collections.abc import Callable
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ from autoimb.space.components import COMPONENTS
 from autoimb.space.reading import read_strategy
 from autoimb.space.strategy import Choice, Strategy
 from tests.support.searches import minimal_work
-from tests.support.tables import ONE_TRIAL
+from tests.support.tables import ONE_TRIAL, small_network
 
 QUICK = ONE_TRIAL | {"cv": 3}
 TEXT = np.array(["sick", "well"])
@@ -62,21 +61,24 @@ def rows(n_classes: int = 2, n: int = 40) -> tuple[np.ndarray, np.ndarray, np.nd
 
 
 @pytest.mark.parametrize("label", ["sick", "well"])
-def test_a_scorer_of_a_label_judges_that_label(label: str) -> None:
+@pytest.mark.parametrize(
+    ("function", "method"),
+    [
+        (sk.f1_score, "predict"),
+        (sk.brier_score_loss, "predict_proba"),
+        (sk.average_precision_score, ("decision_function", "predict_proba")),
+    ],
+)
+def test_a_scorer_of_a_label_judges_that_label(function: Any, method: Any, label: str) -> None:
     y, proba, labels = rows()
-    scorer = sk.make_scorer(sk.f1_score, pos_label=label)
+    code = list(TEXT).index(label)
+    scorer = sk.make_scorer(function, response_method=method, pos_label=label)
+    answer = labels == code if method == "predict" else proba[:, code]
     for positive in (0, 1):  # what the search takes for positive is none of the scorer's business
         metric = get_metric(scorer, n_classes=2, positive=positive, classes=TEXT)
-        assert metric.kind == "label"
-        expected = sk.f1_score(TEXT[y], TEXT[labels], pos_label=label)
-        assert metric(y, proba, labels) == pytest.approx(expected)
-    ranked = sk.make_scorer(
-        sk.average_precision_score, response_method="predict_proba", pos_label=label
-    )
-    metric = get_metric(ranked, n_classes=2, positive=0, classes=TEXT)
-    code = list(TEXT).index(label)
-    expected = sk.average_precision_score(y == code, proba[:, code])
-    assert metric(y, proba) == pytest.approx(expected)
+        assert metric.kind == ("label" if method == "predict" else "probability")
+        assert function.__name__ in metric.name
+        assert metric(y, proba, labels) == pytest.approx(function(y == code, answer))
 
 
 def test_a_scorer_without_a_label_is_told_to_name_one() -> None:
@@ -84,7 +86,15 @@ def test_a_scorer_without_a_label_is_told_to_name_one() -> None:
         get_metric(sk.make_scorer(sk.f1_score), n_classes=2, positive=0, classes=TEXT)
 
 
-@pytest.mark.parametrize("name", ["jaccard", "neg_brier_score", "d2_brier_score", "neg_log_loss"])
+SCORERS: dict[str, Callable[..., float]] = {
+    "jaccard": sk.jaccard_score,
+    "neg_brier_score": sk.brier_score_loss,
+    "d2_brier_score": sk.d2_brier_score,
+    "neg_log_loss": sk.log_loss,
+}
+
+
+@pytest.mark.parametrize("name", SCORERS)
 @pytest.mark.parametrize("classes", [None, TEXT, np.array([-1, 1]), np.array([False, True])])
 @pytest.mark.parametrize("positive", [0, 1])
 def test_a_named_scorer_judges_the_positive_class_whatever_its_label(
@@ -95,14 +105,10 @@ def test_a_named_scorer_judges_the_positive_class_whatever_its_label(
     metric = get_metric(name, n_classes=2, positive=positive, classes=classes)
     assert metric.kind == ("label" if name == "jaccard" else "probability")
     assert metric.greater_is_better
-    hot, score = y == positive, proba[:, positive]
-    answers: dict[str, Any] = {
-        "jaccard": lambda: sk.jaccard_score(hot, labels == positive, sample_weight=weight),
-        "neg_brier_score": lambda: -sk.brier_score_loss(hot, score, sample_weight=weight),
-        "d2_brier_score": lambda: sk.d2_brier_score(hot, score, sample_weight=weight),
-        "neg_log_loss": lambda: -sk.log_loss(hot, score, sample_weight=weight),
-    }
-    assert metric(y, proba, labels, weight=weight) == pytest.approx(answers[name]())
+    answer = labels == positive if name == "jaccard" else proba[:, positive]
+    expected = SCORERS[name](y == positive, answer, sample_weight=weight)
+    sign = -1 if name.startswith("neg_") else 1
+    assert metric(y, proba, labels, weight=weight) == pytest.approx(sign * expected)
 
 
 def test_a_named_scorer_of_several_classes_sees_numbers_where_labels_are_numbers() -> None:
@@ -126,12 +132,6 @@ def test_the_estimator_gives_them_the_labels() -> None:
     model = AutoImbClassifier(**QUICK, metric=scorer).fit(X, y)
     assert model.score(X, y) == pytest.approx(sk.accuracy_score(y, model.predict(X)))
     assert model.score(X, y) == pytest.approx(scorer(model, X, y))
-
-    def kept(y_true: np.ndarray, proba: np.ndarray) -> float:
-        return float(proba[y_true == "sick", 0].mean())
-
-    model = AutoImbClassifier(**QUICK, metric=kept).fit(X, y)
-    assert model.score(X, y) == pytest.approx(model.predict_proba(X)[y == "sick", 0].mean())
 
 
 # --- costs ----------------------------------------------------------------------------------------
@@ -159,10 +159,7 @@ def test_a_cost_matrix_decides_labels_and_moves_no_probability(cost_in_loss: boo
     new = slice(2_000, None)
 
     def cost(given: np.ndarray) -> float:
-        return (
-            40.0 * ((y == "yes") & (given == "no"))[new].sum()
-            + ((y == "no") & (given == "yes"))[new].sum()
-        )
+        return float(matrix[(y == "yes")[new].astype(int), (given == "yes")[new].astype(int)].sum())
 
     others = [np.where(proba[:, 1] >= at, "yes", "no") for at in (0.0, 0.2, 0.5)]
     assert cost(labels) < min(map(cost, others))
@@ -174,8 +171,6 @@ def test_a_cost_matrix_decides_labels_and_moves_no_probability(cost_in_loss: boo
 def test_the_expected_cost_is_a_metric_of_a_search(tmp_path: Path, capsys: Captured) -> None:
     matrix = [[0, 1], [20, 0]]
     X, y = table()
-    with pytest.raises(OptionError, match="give cost_matrix="):
-        AutoImbClassifier(**QUICK, metric="expected_cost").fit(X, y)
     model = AutoImbClassifier(**QUICK, metric="expected_cost", cost_matrix=matrix).fit(X, y)
     low, high = model.score_interval_
     assert -20 < low < model.best_score_ < high < 0
@@ -190,12 +185,6 @@ def test_the_expected_cost_is_a_metric_of_a_search(tmp_path: Path, capsys: Captu
     assert told == pytest.approx(-pipeline.score(X, y))
     with pytest.raises(OptionError, match="needs the cost"):
         pipeline.with_threshold(0.5).score(X, y)
-
-
-def test_a_loss_is_weighed_by_a_matrix_alone() -> None:
-    for given in ({}, {"class_weight": "balanced"}):
-        with pytest.raises(OptionError, match="cost_in_loss=True needs a cost_matrix="):
-            AutoImbClassifier(**QUICK, cost_in_loss=True, **given).fit(*table())
 
 
 @pytest.mark.parametrize(
@@ -226,24 +215,6 @@ def strategies(model: AutoImbClassifier) -> dict[int, Strategy]:
     return {record.number: record.strategy for record in model.records_}
 
 
-@pytest.mark.slow
-def test_every_line_of_the_leaderboard_is_its_strategy(searched: AutoImbClassifier) -> None:
-    board = searched.leaderboard()
-    file = pd.read_csv(io.StringIO(board.to_csv(index=False)), keep_default_na=False)
-    exact = strategies(searched)
-    assert len(exact) == 8
-    assert any(any("." in text for text in board[name]) for name in COMPONENTS)
-    for lines in (board, file):
-        for place in range(len(lines)):
-            line = lines.iloc[place]
-            assert read_strategy(line) == exact[line["trial"]]
-            assert read_strategy(line.to_dict()) == exact[line["trial"]]
-            assert read_strategy(lines.iloc[[place]]) == exact[line["trial"]]
-            assert read_strategy(json.dumps(line.to_dict(), default=str)) == exact[line["trial"]]
-            values = exact[line["trial"]].to_json()
-            assert read_strategy(values) == read_strategy(json.dumps(values)) == read_strategy(line)
-
-
 def test_pandas_reads_a_leaderboard_file_without_being_told(tmp_path: Path) -> None:
     """By its defaults pandas would take some words for missing values: none is one of ours."""
     names = {name for component in COMPONENTS.values() for name in component.names}
@@ -251,37 +222,16 @@ def test_pandas_reads_a_leaderboard_file_without_being_told(tmp_path: Path) -> N
     assert set(pd.read_csv(tmp_path / "a.csv")["name"]) == names
 
 
-def test_a_long_number_survives_the_text_and_is_short_in_words() -> None:
-    choice = Choice("power", (("tau", 0.1234567890123456789 + 0.2),))
-    assert str(choice) == f"power(tau={0.1234567890123456789 + 0.2!r})"
-    assert choice.brief == "power(tau=0.323)"
-
-
 @pytest.mark.usefixtures("minimal_work")
 def test_a_line_scores_what_it_scored_in_the_search(searched: AutoImbClassifier) -> None:
     X, y = table()
     board = searched.leaderboard()
-    for place in (0, len(board) - 1):
+    for place, n_trials in ((0, None), (len(board) - 1, 5)):
         line = board.iloc[place]
-        alone = clone(searched).set_params(network=None, strategy=line).fit(X, y)
+        alone = clone(searched).set_params(network=None, strategy=line, n_trials=n_trials).fit(X, y)
         assert list(strategies(alone).values()) == [strategies(searched)[line["trial"]]]
         assert alone.leaderboard()["score"].tolist() == [line["score"]]
         assert alone.best_strategy_ == strategies(searched)[line["trial"]]
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("minimal_work")
-@pytest.mark.parametrize(
-    "limits",
-    [{"time_budget": None, "n_trials": None}, {"time_budget": None, "n_trials": 5}, {}],
-)
-def test_a_strategy_is_one_trial_whatever_the_limits(
-    limits: dict[str, Any], searched: AutoImbClassifier
-) -> None:
-    limits = {"time_budget": 20, "cv": 3, "random_state": 0} | limits
-    model = AutoImbClassifier(**limits, strategy=searched.best_params_).fit(*table())
-    assert [record.strategy for record in model.records_] == [searched.best_strategy_]
-    assert model.leaderboard()["status"].tolist() == ["complete"]
 
 
 def given(**changed: Any) -> dict[str, Any]:
@@ -291,13 +241,7 @@ def given(**changed: Any) -> dict[str, Any]:
         "class_weight": {"name": "none", "params": {}},
         "loss": "focal(gamma=1.5)",
         "ensemble": {"name": "single"},
-        "network": {
-            "name": "mlp",
-            "params": {
-                key: COMPONENTS["network"]["mlp"].lowest[key]
-                for key in reversed(COMPONENTS["network"]["mlp"].ranges)
-            },
-        },
+        "network": str(small_network()),
     }
     return {name: own for name, own in (values | changed).items() if own is not None}
 
@@ -323,7 +267,7 @@ def test_the_order_of_parameters_and_what_else_stands_there_say_nothing() -> Non
         (given(loss="focal(gamma=9)"), "gamma of loss 'focal' must be a number from 0.5 to 3"),
         (given(loss="focal(gamma=x)"), "got 'x'"),
         (given(loss={"name": "focal", "params": {"gamma": True}}), "got True"),
-        (given(resampling="smote(strength=.5, k_neighbors=2.5)"), "a whole number.*got '2.5'"),
+        (given(resampling="smote(strength=.5, k_neighbors=2.5)"), "a whole number.*got 2.5"),
         (given(ensemble="balanced_bagging(members=8, strength=0.8)"), "draws its own balanced"),
         (given(class_weight="power(tau=0.8)"), "sum to at most 1.*0.5, 0.8"),
     ],
@@ -338,11 +282,6 @@ def test_a_strategy_that_is_none(strategy: Any, words: str) -> None:
     [
         ({"network": "mlp"}, OptionError, r"no component can be restricted.*network=\['mlp'\]"),
         ({"class_weight": "none"}, OptionError, "leave class_weight None"),
-        (
-            {"cost_matrix": [[0, 2], [1, 0]], "cost_in_loss": True},
-            OptionError,
-            "costs were given.*is 'none'",
-        ),
         ({"class_weight": "balanced"}, OptionError, "costs were given.*is 'none'"),
         ({"strategy": given(class_weight="costs")}, OptionError, "no such costs were given"),
         ({"n_trials": 0}, BudgetError, "at least 1"),
@@ -387,9 +326,7 @@ def test_inspect_says_the_same_of_estimator_pipeline_and_file(
     size = said.pop("bytes")
     assert size == path.stat().st_size
     assert searched.inspect() == searched.pipeline_.inspect() == load(path).inspect() == said
-    assert said["classes"] == ["sick", "well"]
-    assert said["strategies"][0]["strategy"]["network"]["name"] == "mlp"
-    assert json.loads(json.dumps(searched.inspect())) == said
+    assert json.loads(json.dumps(said)) == said
     with pytest.raises(NotFittedError):
         clone(searched).inspect()
 
@@ -436,9 +373,7 @@ def test_options_of_a_search_are_declared_by_the_estimator() -> None:
 
 
 @pytest.mark.usefixtures("minimal_work")
-def test_a_cost_matrix_and_a_strategy_from_the_command_line(
-    tmp_path: Path, capsys: Captured
-) -> None:
+def test_a_cost_matrix_and_a_strategy_from_the_command_line(tmp_path: Path) -> None:
     data, run = data_of(tmp_path / "a.csv"), tmp_path / "run"
     strategy = given(class_weight="costs")
     words = ["search", str(data), "--target", "state", "--strategy", json.dumps(strategy)]
@@ -451,25 +386,6 @@ def test_a_cost_matrix_and_a_strategy_from_the_command_line(
     assert [read_strategy(line) for _, line in board.iterrows()] == [read_strategy(strategy)]
     assert main([*words, *FAST, "--resume"]) == 0
     assert len(pd.read_csv(run / "leaderboard.csv")) == 1
-    capsys.readouterr()
-    for more, complaint in (
-        (["--cost-matrix", "[[0"], "--cost-matrix is no JSON"),
-        (["--cost-matrix", "[[0, 1], [1, 0]]", "--class-weight", "balanced"], "give one of them"),
-        (["--strategy", "{}"], "got none of resampling"),
-        (["--strategy", json.dumps(given()), "--loss", "focal"], "no component can be restricted"),
-    ):
-        assert main(["search", str(data), "--target", "state", *FAST, *more]) == 2
-        assert complaint in capsys.readouterr().err
-
-
-@pytest.mark.usefixtures("minimal_work")
-def test_costs_of_numbers_stand_in_the_order_of_the_numbers(tmp_path: Path) -> None:
-    X, y = table(120)
-    X.assign(state=np.where(y == "sick", 10, 9)).to_csv(tmp_path / "a.csv", index=False)
-    words = ["search", str(tmp_path / "a.csv"), "--target", "state", "--out", str(tmp_path / "run")]
-    assert main([*words, *FAST, "--network", "mlp", "--class-weight", '{"10": 5}']) == 0
-    run = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert run["request"]["costs"] == [1.0, 5.0]
 
 
 @pytest.mark.usefixtures("minimal_work")
@@ -498,20 +414,3 @@ def test_a_weight_column_weighs_and_is_no_feature(tmp_path: Path, capsys: Captur
     out = tmp_path / "new.autoimb"
     assert main(["refit", str(run), str(data), "-o", str(out)]) == 0
     np.testing.assert_array_equal(load(out).predict_proba(X), pipeline.predict_proba(X))
-
-
-@pytest.mark.parametrize(
-    ("columns", "name", "words"),
-    [
-        ({}, "signl", "Unknown weight column 'signl'. Did you mean 'signal'"),
-        ({"w": [1.0, -2.0] * 60}, "w", "'w' must be numbers from 0 on.*row 1 holds -2"),
-        ({}, "state", "Unknown weight column 'state'"),
-    ],
-)
-def test_a_weight_column_that_is_none(
-    columns: dict[str, Any], name: str, words: str, tmp_path: Path, capsys: Captured
-) -> None:
-    data = data_of(tmp_path / "a.csv", **columns)
-    command = ["search", str(data), "--target", "state", "--weight", name]
-    assert main([*command, "--out", str(tmp_path / "run"), *FAST]) == 2
-    assert re.search(words, capsys.readouterr().err)

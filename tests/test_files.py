@@ -36,16 +36,6 @@ def test_folders_are_made_only_where_that_is_asked_for(tmp_path):
     assert names(tmp_path) == []
 
 
-def test_pieces_appear_together(tmp_path):
-    path = tmp_path / "file"
-    with writing(path) as file:
-        file.write(b"one")
-        file.flush()
-        assert not path.exists()
-        file.write(b"two")
-    assert path.read_bytes() == b"onetwo"
-
-
 # --- an end that was not planned ---
 
 
@@ -201,9 +191,6 @@ def test_stdout_is_written_through_also_where_it_is_a_file(tmp_path, redirected)
     got = (tmp_path / "out").read_bytes() if redirected else done.stdout
     assert got == (b"oldnew" if redirected else b"new")
     assert names(tmp_path) == ["out"]
-
-
-# --- several at once ---
 
 
 # --- errors ---

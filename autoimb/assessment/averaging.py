@@ -21,17 +21,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import softmax
 
+from autoimb.arrays import Floats
 from autoimb.assessment.calibration import log_proba
 from autoimb.assessment.decision import DecisionRule
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.uncertainty import Reported
 
 __all__ = ["gain_of_mean", "of_the_mean"]
-
-Floats = NDArray[np.float64]
 
 
 def gain_of_mean(

@@ -14,8 +14,10 @@ from typing import Annotated
 
 import numpy as np
 from msgspec import Meta, Struct
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import softmax
+
+from autoimb.arrays import Floats, Ints, Mask
 
 __all__ = [
     "Calibrator",
@@ -32,9 +34,6 @@ __all__ = [
     "row_log_loss",
 ]
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 LogRatio = Annotated[float, Meta(ge=-1e4, le=1e4)]  # logarithm of a ratio of probabilities
 
 _FLOOR = 1e-15  # smaller probabilities are raised to this value

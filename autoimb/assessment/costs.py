@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from autoimb.arrays import Floats
 from autoimb.errors import OptionError, choices
-from autoimb.text import shown
+from autoimb.text import number_of, shown
 
 __all__ = ["Costs", "GivenCosts", "Matrix", "read_matrix", "read_weights"]
 
@@ -73,11 +73,11 @@ class Costs:
         return cls(class_costs, _tuples(matrix / np.array(class_costs)[:, None]))
 
 
-def _mean_one(weights: NDArray[np.float64]) -> tuple[float, ...]:
+def _mean_one(weights: Floats) -> tuple[float, ...]:
     return tuple((weights / weights.mean()).tolist())
 
 
-def _tuples(matrix: NDArray[np.float64]) -> Matrix:
+def _tuples(matrix: Floats) -> Matrix:
     return tuple(map(tuple, matrix.tolist()))
 
 
@@ -125,10 +125,7 @@ def read_weights(weights: Mapping[Any, Any], labels: list[object]) -> tuple[floa
 
 
 def _cost(value: Any, option: str) -> float:
-    try:
-        cost = float(value)
-    except (TypeError, ValueError, OverflowError):
-        cost = math.nan
+    cost = number_of(value)
     if not math.isfinite(cost) or cost < 0:
         raise OptionError(f"A cost in {option} must be a finite number >= 0, got {shown(value)}.")
     if cost > HIGHEST_COST:

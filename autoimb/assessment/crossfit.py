@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
+from autoimb.arrays import Ints, Mask
 from autoimb.data.folds import stratified
 from autoimb.randomness import Purpose, stream
 
 __all__ = ["leave_group_out", "stratified_groups"]
-
-Ints = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 
 # More groups than this are left out together, so that their number does not raise the cost.
 _PARTS = 5

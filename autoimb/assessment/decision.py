@@ -9,15 +9,15 @@ from typing import Literal
 
 import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
 
+from autoimb.arrays import Floats, Ints, Mask
 from autoimb.assessment.calibration import LogRatio, log_proba
 from autoimb.assessment.costs import Matrix
 from autoimb.assessment.formulas import Counts
 from autoimb.assessment.metrics import Metric
 from autoimb.budget import FOREVER, Deadline
 from autoimb.errors import OptionError
-from autoimb.text import BriefRepr
+from autoimb.text import BriefRepr, number_of
 
 __all__ = [
     "DecisionRule",
@@ -28,9 +28,6 @@ __all__ = [
     "threshold_for",
     "tuned_rule",
 ]
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 _CUTS = 50  # cuts that are tried for a class of more than two
 # Fewer cuts where each one is a call of the metric: of two classes, and of more.
@@ -142,7 +139,7 @@ class Evidence:
         """Replace the truth by its expectation under the probabilities."""
         return replace(self, truth=self.proba * self.weight[:, None])
 
-    def take(self, rows: NDArray[np.bool_]) -> Evidence:
+    def take(self, rows: Mask) -> Evidence:
         """Select rows."""
         return Evidence(
             self.y[rows], self.proba[rows], self.logs[rows], self.weight[rows], self.truth[rows]
@@ -264,7 +261,7 @@ def _cuts(margin: Floats) -> Floats:
     return np.concatenate([[distinct[0] - 1.0], between, [distinct[-1] + 1.0]])
 
 
-def _thinned(cuts: Floats, margin: Floats, in_class: NDArray[np.bool_], *, max_cuts: int) -> Floats:
+def _thinned(cuts: Floats, margin: Floats, in_class: Mask, *, max_cuts: int) -> Floats:
     """Return the cuts near quantiles of the margins of the class's rows and of all other rows."""
     share = np.linspace(0, 1, max_cuts // 2)
     parts = [
@@ -408,11 +405,11 @@ def threshold_for(expression: str | float, counts: ThresholdCounts, positive: in
     if n_classes != 2:
         raise OptionError(f"A threshold needs two classes; this pipeline has {n_classes}.")
     if isinstance(expression, str) and (match := _EXPRESSION.fullmatch(expression)):
-        name, target = match[1], _number(match[2]) / (100 if match[3] else 1)
+        name, target = match[1], number_of(match[2]) / (100 if match[3] else 1)
         if 0 < target <= 1:
             offset = _reaching(name, target, counts, positive)
             return _on_positive(offset, positive, f"{name}>={target:g}")
-    threshold = _number(expression)
+    threshold = number_of(expression)
     if not 0 < threshold < 1:
         raise OptionError(
             "The threshold must be a number between 0 and 1, 'recall>=X' or 'precision>=X' with "
@@ -439,13 +436,6 @@ def _reaching(name: str, target: float, counts: ThresholdCounts, positive: int) 
             f"{name} is {value.max():.3g}."
         )
     return float(counts.cuts[reached[0] if name == "recall" else reached[-1]])
-
-
-def _number(value: object) -> float:
-    try:
-        return float(value)  # type: ignore[arg-type]  # rejected values are not numbers
-    except (TypeError, ValueError):
-        return float("nan")
 
 
 def _on_positive(offset: float, positive: int, name: str) -> DecisionRule:

@@ -24,9 +24,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
+from autoimb.arrays import Floats
 from autoimb.assessment.judge import Judge, Prediction
 
 __all__ = [
@@ -55,7 +55,6 @@ _MIN_MARGIN, _MARGIN_SHARE = 0.01, 0.05
 
 _MANY_TIMES = 100  # larger multiples of the rows are not printed as numbers
 
-Floats = NDArray[np.float64]
 Word = Literal["helps", "hurts", "makes no difference", "not tested enough"]
 
 

@@ -11,8 +11,8 @@ from functools import cached_property
 from itertools import combinations, pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
+from autoimb.arrays import Floats, Ints, Mask
 from autoimb.assessment.crossfit import stratified_groups
 from autoimb.assessment.decision import DecisionRule
 from autoimb.assessment.formulas import curve, roc_area
@@ -32,9 +32,6 @@ __all__ = ["Repeats", "ResultEvidence", "TableEvidence", "label_changes"]
 _PERFECT_SEPARATION = 0.9999
 # Rows that a class needs for the search for separating columns.
 _MIN_SEPARATED_ROWS = 5
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 # Rows of each class with which columns are examined, at least and at most, and their cells.
 _ROWS_A_CLASS = (500, 5_000)
@@ -141,7 +138,30 @@ class TableEvidence:
     @cached_property
     def separating(self) -> dict[str, float]:
         """Columns that separate every pair of classes, with the ROC AUC of the worst pair."""
-        return _separating(self.dataset)
+        dataset = self.dataset
+        columns = len(dataset.columns.number_names) + len(dataset.columns.category_names)
+        max_rows = int(np.clip(_CELLS_A_CLASS // max(columns, 1), *_ROWS_A_CLASS))
+        rows = [np.flatnonzero(dataset.y == code) for code in range(dataset.n_classes)]
+        rows = [
+            class_rows[:: -(-len(class_rows) // max_rows)]  # at most `max_rows`, evenly spaced
+            for class_rows in rows
+            if len(class_rows) >= _MIN_SEPARATED_ROWS
+        ]
+        if len(rows) < 2:
+            return {}
+        # The rows of each class are contiguous in the columns that `_columns` yields.
+        ends = np.cumsum([0, *map(len, rows)])
+        places = [np.arange(start, end) for start, end in pairwise(ends)]
+        separating = {}
+        for name, numbers, levels in _columns(dataset, np.concatenate(rows)):
+            worst = 1.0
+            for first, second in combinations(places, 2):
+                worst = min(worst, _separation(numbers, levels, first, second))
+                if worst < _FAR_FROM_PERFECT:
+                    break
+            if worst >= _PERFECT_SEPARATION:
+                separating[name] = worst
+        return separating
 
     @cached_property
     def repeats(self) -> Repeats:
@@ -230,33 +250,6 @@ def _times_drawn(y: Ints, random: np.random.Generator) -> Ints:
 # --- columns that separate the classes ------------------------------------------------------------
 
 
-def _separating(dataset: Dataset) -> dict[str, float]:
-    """Return the columns that separate every pair of classes, with the AUC of the worst pair."""
-    columns = len(dataset.columns.number_names) + len(dataset.columns.category_names)
-    max_rows = int(np.clip(_CELLS_A_CLASS // max(columns, 1), *_ROWS_A_CLASS))
-    rows = [np.flatnonzero(dataset.y == code) for code in range(dataset.n_classes)]
-    rows = [
-        class_rows[:: -(-len(class_rows) // max_rows)]  # at most `max_rows`, evenly spaced
-        for class_rows in rows
-        if len(class_rows) >= _MIN_SEPARATED_ROWS
-    ]
-    if len(rows) < 2:
-        return {}
-    # The rows of each class are contiguous in the columns that `_columns` yields.
-    ends = np.cumsum([0, *map(len, rows)])
-    places = [np.arange(start, end) for start, end in pairwise(ends)]
-    separating = {}
-    for name, numbers, levels in _columns(dataset, np.concatenate(rows)):
-        worst = 1.0
-        for first, second in combinations(places, 2):
-            worst = min(worst, _separation(numbers, levels, first, second))
-            if worst < _FAR_FROM_PERFECT:
-                break
-        if worst >= _PERFECT_SEPARATION:
-            separating[name] = worst
-    return separating
-
-
 def _columns(dataset: Dataset, rows: Ints) -> Iterator[tuple[str, Floats | None, Ints | None]]:
     """Yield name, numbers and levels of each column for some rows; None for what it lacks."""
     columns = dataset.columns
@@ -284,7 +277,7 @@ def _separation(numbers: Floats | None, levels: Ints | None, first: Ints, second
     return float(max(areas))
 
 
-def _shares(levels: Ints, hit: NDArray[np.bool_]) -> Floats:
+def _shares(levels: Ints, hit: Mask) -> Floats:
     """Return the share of hits (n,) in each row's level, estimated on the other half of rows."""
     half = stratified_groups(hit.astype(np.int64), 2)
     shares = np.empty(len(levels))

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import expit, logit, stdtrit
 
-__all__ = ["Forecast", "forecast"]
+from autoimb.arrays import Floats
 
-Floats = NDArray[np.float64]
+__all__ = ["Forecast", "forecast"]
 
 _DECAY = 0.5  # weight of a block relative to the next one, in a decaying mean
 _MEMORY = 0.8  # weight of the forecast of a block relative to that of the next one
@@ -41,9 +40,8 @@ class Forecast:
 
     def to_info(self, positive: int) -> dict[str, Any]:
         """Return the rate of the positive class as it is described in a pipeline."""
-        info = asdict(self)
-        del info["rates"]
-        return {"value": self.rates[positive], **info}
+        value = self.rates[positive]
+        return {"value": value, "low": self.low, "high": self.high, "rule": self.rule}
 
 
 def _decaying(masses: Floats) -> Floats:

@@ -7,16 +7,14 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from autoimb.arrays import Floats, Ints, Mask, mean_where
 from autoimb.assessment.calibration import row_log_loss
 
 __all__ = [
     "AVERAGES",
     "RATIOS",
     "Counts",
-    "Floats",
-    "Ints",
     "Kind",
     "Rows",
     "accuracy",
@@ -39,8 +37,6 @@ __all__ = [
 ]
 
 Kind = Literal["ranking", "probability", "label"]
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
 class Rows(NamedTuple):
@@ -100,15 +96,6 @@ def _ratio(part: Floats, total: Floats) -> Floats:
     return np.divide(part, total, out=np.zeros_like(total), where=total > 0)
 
 
-def _mean_present(values: Floats, true: Floats) -> Floats:
-    """Return the mean over the last axis of the classes that occur; NaN where none does."""
-    present = true > 0
-    number = present.sum(axis=-1)
-    total = np.where(present, values, 0.0).sum(axis=-1)
-    mean: Floats = np.where(number > 0, total / np.maximum(number, 1), np.nan)
-    return mean
-
-
 def accuracy(counts: Counts) -> Floats:
     """Return the share of correct labels."""
     return _ratio(counts.hits.sum(axis=-1), counts.true.sum(axis=-1))
@@ -116,34 +103,34 @@ def accuracy(counts: Counts) -> Floats:
 
 def balanced_accuracy(counts: Counts) -> Floats:
     """Return the mean recall of the classes."""
-    return _mean_present(_ratio(counts.hits, counts.true), counts.true)
+    return mean_where(_ratio(counts.hits, counts.true), counts.true > 0)
 
 
 def geometric_mean(counts: Counts) -> Floats:
     """Return the geometric mean of the classes' recalls."""
     with np.errstate(divide="ignore"):
         logs = np.log(_ratio(counts.hits, counts.true))
-    mean: Floats = np.exp(_mean_present(logs, counts.true))
+    mean: Floats = np.exp(mean_where(logs, counts.true > 0))
     return mean
 
 
 def recall(counts: Counts) -> Floats:
     """Return the share of a class's rows that have its label."""
     hits, true, _ = counts.of_classes()
-    return _mean_present(_ratio(hits, true), true)
+    return mean_where(_ratio(hits, true), true > 0)
 
 
 def precision(counts: Counts) -> Floats:
     """Return the share of the rows with a class's label that are of the class."""
     hits, true, predicted = counts.of_classes()
-    return _mean_present(_ratio(hits, predicted), true)
+    return mean_where(_ratio(hits, predicted), true > 0)
 
 
 def fbeta(counts: Counts, *, beta: float) -> Floats:
     """Return the F score: the harmonic mean, recall weighted beta times as much as precision."""
     hits, true, predicted = counts.of_classes()
     square = beta * beta
-    return _mean_present(_ratio((1 + square) * hits, square * true + predicted), true)
+    return mean_where(_ratio((1 + square) * hits, square * true + predicted), true > 0)
 
 
 AVERAGES = ("macro", "weighted", "micro")
@@ -163,7 +150,7 @@ def averaged(counts: Counts, *, ratio: str, average: str) -> Floats:
     values = _ratio(counts.hits, denominator)
     if average == "weighted":
         return _ratio((counts.true * values).sum(axis=-1), counts.true.sum(axis=-1))
-    return _mean_present(values, counts.true + counts.predicted)
+    return mean_where(values, counts.true + counts.predicted > 0)
 
 
 def mcc(counts: Counts) -> Floats:
@@ -179,7 +166,7 @@ def mcc(counts: Counts) -> Floats:
 # --- ranking and probability metrics: rows -> value, of weights (..., n) -> values (...) ----------
 
 
-def curve(hit: NDArray[np.bool_], score: Floats, weight: Floats | None) -> tuple[Floats, Floats]:
+def curve(hit: Mask, score: Floats, weight: Floats | None) -> tuple[Floats, Floats]:
     """Return cumulative weights of hits and misses at each distinct score, highest first."""
     if weight is None:
         weight = np.ones(len(hit))

@@ -21,9 +21,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import rankdata
+from scipy.stats.contingency import crosstab
 
+from autoimb.arrays import Floats, Ints, Mask
 from autoimb.assessment.costs import Matrix
 from autoimb.assessment.crossfit import leave_group_out, stratified_groups
 from autoimb.assessment.decision import DecisionRule, Evidence, plug_in_rule, tuned_rule
@@ -40,9 +41,6 @@ __all__ = ["Judge", "Prediction", "label_metric_for"]
 # (reports/design/later-rows.md).
 _DEPENDENT_TRAINED_VARIANCE = 1.5
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 Prediction = tuple[Floats, Ints]  # probabilities (n, C) and labels (n,)
 
 _MIN_CLASS_ROWS = 10  # rows of the rarest class from which a group is scored on its own
@@ -182,11 +180,10 @@ class Judge:
         prediction = (proba, labels)
         if self.counted is not self:
             return self.counted.score(*self.of_counted(prediction))
-        per_group = self._per_group(prediction)
-        value = self._value(prediction) if self.pooled else float(per_group.mean())
-        error = self._error(self._left_out(prediction), None if self.pooled else per_group)
-        values = tuple(float(v) for v in per_group) if np.isfinite(per_group).all() else ()
-        return Score(value, error, values, self.pooled, self.metric.utility(value))
+        per_group = None if self.pooled else self._per_group(prediction)
+        value = self._value(prediction) if per_group is None else float(per_group.mean())
+        error = self._error(self._left_out(prediction), per_group)
+        return Score(value, error, self.metric.utility(value))
 
     def utility(self, prediction: Prediction) -> float:
         """Return the utility of a prediction, without computing its standard error."""
@@ -259,7 +256,7 @@ class Judge:
         with np.errstate(invalid="ignore"):  # a block may contain all rows of a class
             values = self.of_samples(reported, np.concatenate([all_rows, without]), pooled=pooled)
         value = float(values[0])
-        return Score(value, jackknife(values[1:]), (), pooled, self.metric.utility(value))
+        return Score(value, jackknife(values[1:]), self.metric.utility(value))
 
     def interval(self, value: float, error: float) -> tuple[float, float, float]:
         """Clip a value to the metric's range and return it with the ends of its 95 % interval.
@@ -373,17 +370,10 @@ class Judge:
     @cached_property
     def _min_units(self) -> int:
         """Smallest number of rows, or of the user's groups, of a class in a group."""
-        y, group = self.y, self.group
+        units = np.stack([self.group, self.y])
         if self.cluster is not None and self.period is None:
-            cells = np.unique(np.stack([group, y, self.cluster], axis=1), axis=0)
-            group, y = cells[:, 0], cells[:, 1]
-        counts = np.array(
-            [
-                np.bincount(y[group == name], minlength=self.metric.n_classes)
-                for name in np.unique(self.group)
-            ]
-        )
-        return int(counts[:, counts.sum(axis=0) > 0].min(initial=np.iinfo(np.int64).max))
+            units = np.unique(np.stack([*units, self.cluster]), axis=1)[:2]
+        return int(crosstab(*units).count.min(initial=np.iinfo(np.int64).max))
 
     @cached_property
     def _groups(self) -> list[Mask]:

@@ -21,17 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
-from autoimb.assessment import formulas
+from autoimb.arrays import Floats, Ints
+from autoimb.assessment import formulas, scorers
 from autoimb.assessment.costs import Matrix
-from autoimb.assessment.formulas import Counts, Floats, Ints, Kind, Rows, confusion_counts
-from autoimb.assessment.scorers import (
-    call_function,
-    call_label_scorer,
-    call_scorer,
-    probe_scorer,
-    takes_weight,
-)
+from autoimb.assessment.formulas import Counts, Kind, Rows, confusion_counts
 from autoimb.errors import OptionError, choices
+from autoimb.text import number_of
 
 __all__ = [
     "ALIASES",
@@ -232,7 +227,7 @@ def _loss(name: str, mean: Callable[[Rows], Floats], *, worst: float) -> Metric:
     return Metric(name, "probability", greater_is_better=False, worst=worst, rows=mean)
 
 
-# Built-in metrics of two classes, the default first; `get_metric` binds them to other classes.
+# Built-in metrics of two classes, the default first; `get_metric` binds metrics to a target.
 METRICS = {
     metric.name: metric
     for metric in (
@@ -318,18 +313,17 @@ def get_metric(
     """
     metric = canonical_metric(metric)
     labels = np.arange(n_classes) if classes is None else classes
-    if not isinstance(metric, str):
-        if hasattr(metric, "set_score_request"):  # a scorer object of make_scorer
-            return _of_scorer(str(metric), metric, labels, positive)
-        return _of_function(metric, labels, positive)
-    if metric == EXPECTED_COST:
-        return _of_costs(costs, n_classes, positive)
-    built_in = _built_in(metric)
-    if built_in is None:
-        return _of_scorer_name(metric, _numbered(labels, positive), positive)
+    if hasattr(metric, "set_score_request"):  # a scorer object of make_scorer
+        unbound = _of_scorer(str(metric), metric, labels)
+    elif not isinstance(metric, str):
+        unbound = _of_function(metric, labels)
+    elif metric == EXPECTED_COST:
+        unbound = _of_costs(costs)
+    else:
+        unbound = _built_in(metric) or _of_scorer_name(metric, _numbered(labels, positive))
     # The Brier score of two classes is halved.
-    worst = -2.0 if metric == "brier" and n_classes > 2 else built_in.worst
-    return replace(built_in, n_classes=n_classes, positive=positive, worst=worst)
+    worst = -2.0 if metric == "brier" and n_classes > 2 else unbound.worst
+    return replace(unbound, n_classes=n_classes, positive=positive, worst=worst)
 
 
 def _built_in(name: str) -> Metric | None:
@@ -344,10 +338,7 @@ def _built_in(name: str) -> Metric | None:
     base, colon, text = name.partition(":")
     if base not in ("fbeta", "recall@precision") or not colon:
         return None
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
+    number = number_of(text)
     if base == "recall@precision":
         if not 0 < number <= 1:
             raise OptionError(
@@ -360,7 +351,7 @@ def _built_in(name: str) -> Metric | None:
     return Metric(name, "label", counts=partial(formulas.fbeta, beta=number))
 
 
-def _of_costs(costs: Matrix | None, n_classes: int, positive: int) -> Metric:
+def _of_costs(costs: Matrix | None) -> Metric:
     """Return the metric of the mean cost of the labels."""
     if costs is None:
         raise OptionError(
@@ -370,34 +361,30 @@ def _of_costs(costs: Matrix | None, n_classes: int, positive: int) -> Metric:
     return Metric(
         EXPECTED_COST,
         "label",
-        n_classes,
-        positive,
         greater_is_better=False,
         worst=-max(map(max, costs)),
         rows=partial(formulas.expected_cost, costs=costs),
     )
 
 
-def _of_function(function: Any, labels: NDArray[Any], positive: int) -> Metric:
+def _of_function(function: Any, labels: NDArray[Any]) -> Metric:
     if not callable(function):
         raise OptionError(
             f"The metric must be a name or a callable. Got {function!r}. "
             f"Names: {', '.join(METRICS)}."
         )
-    weighted = takes_weight(function)
+    weighted = scorers.takes_weight(function)
     return Metric(
         str(getattr(function, "__name__", type(function).__name__)),
         "probability",
-        len(labels),
-        positive,
         worst=_UNBOUNDED_WORST,
-        rows=partial(call_function, function=function, classes=labels, weighted=weighted),
+        rows=partial(scorers.call_function, function=function, classes=labels, weighted=weighted),
         foreign=True,
         weighs=False,
     )
 
 
-def _of_scorer_name(name: str, labels: NDArray[Any], positive: int) -> Metric:
+def _of_scorer_name(name: str, labels: NDArray[Any]) -> Metric:
     from sklearn.metrics import get_scorer, get_scorer_names
 
     if name not in get_scorer_names():
@@ -408,9 +395,9 @@ def _of_scorer_name(name: str, labels: NDArray[Any], positive: int) -> Metric:
             "make_scorer and a function f(y_true, proba) are metrics too."
         )
     scorer = get_scorer(name)
-    metric = _of_scorer(name, scorer, labels, positive)
+    metric = _of_scorer(name, scorer, labels)
     if metric.kind == "label" and metric.weighs:
-        return replace(metric, rows=partial(call_label_scorer, scorer=scorer, names=labels))
+        return replace(metric, rows=partial(scorers.call_label_scorer, scorer=scorer, names=labels))
     return metric
 
 
@@ -422,9 +409,9 @@ def _numbered(labels: NDArray[Any], positive: int) -> NDArray[Any]:
     return labels if labels.dtype.kind in "iuf" else codes
 
 
-def _of_scorer(name: str, scorer: Any, labels: NDArray[Any], positive: int) -> Metric:
+def _of_scorer(name: str, scorer: Any, labels: NDArray[Any]) -> Metric:
     try:
-        kind, weighs = probe_scorer(scorer, labels)
+        kind, weighs = scorers.probe_scorer(scorer, labels)
     except Exception as error:
         passed = ", ".join(repr(label) for label in labels.tolist())
         raise OptionError(
@@ -435,10 +422,8 @@ def _of_scorer(name: str, scorer: Any, labels: NDArray[Any], positive: int) -> M
     return Metric(
         name,
         kind,
-        len(labels),
-        positive,
         worst=_UNBOUNDED_WORST,
-        rows=partial(call_scorer, scorer=scorer, names=labels, weighted=weighs),
+        rows=partial(scorers.call_scorer, scorer=scorer, names=labels, weighted=weighs),
         foreign=True,
         weighs=weighs,
     )

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from autoimb.arrays import Floats, Ints
 from autoimb.assessment.calibration import correct_prior, log_proba
 from autoimb.data.dataset import Dataset
 from autoimb.data.encoding.encoder import Encoder
@@ -19,9 +19,6 @@ from autoimb.data.subsample import subsample
 from autoimb.randomness import Purpose, seed_for, stream
 
 __all__ = ["REFERENCES", "Reference", "Size", "cross_validate", "prior_reference"]
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 _MAX_ROWS = 50_000  # on which a reference is trained
 
@@ -54,7 +51,10 @@ class Size:
             scored=max(len(fold.score) for fold in plan.folds),
             rarest=int(np.bincount(dataset.y, minlength=dataset.n_classes).min()),
             classes=dataset.n_classes,
-            width=max(_width(encoder) for encoder in encoders),
+            width=max(
+                encoder.width(ple=False) + sum(encoder.embedded_cardinalities)
+                for encoder in encoders
+            ),
         )
 
 
@@ -199,10 +199,6 @@ def cross_validate(
         total[fold.score] += proba
     scored = plan.scored
     return np.asarray(total[scored] / total[scored].sum(axis=1, keepdims=True))
-
-
-def _width(encoder: Encoder) -> int:
-    return encoder.width(ple=False) + sum(encoder.embedded_cardinalities)
 
 
 def _features(encoder: Encoder, encoded: Encoded) -> Any:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autoimb.assessment.formulas import Floats, Kind, Rows, confusion_counts
+from autoimb.arrays import Floats
+from autoimb.assessment.formulas import Kind, Rows, confusion_counts
 
 __all__ = ["call_function", "call_label_scorer", "call_scorer", "probe_scorer", "takes_weight"]
 

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
+
+from autoimb.arrays import Floats, Ints, mean_where
 
 __all__ = ["Stopping"]
 
@@ -39,8 +40,8 @@ class Stopping:
     """
 
     values: tuple[tuple[float, ...], ...]
-    best: NDArray[np.float64]
-    chosen: NDArray[np.int64]
+    best: Floats
+    chosen: Ints
     newest: tuple[int, ...] = ()
     curve: tuple[float, ...] = ()
     ended: bool = False
@@ -67,12 +68,12 @@ class Stopping:
         """
         number = len(self.values)
         every = (*self.values, tuple(values))
-        smoothed = _mean(np.array(every[-_SMOOTHED:]), axis=0)
+        smoothed = _mean(np.array(every[-_SMOOTHED:]))
         best, chosen, newest = self.best.copy(), self.chosen.copy(), []
         for fold, choosing in enumerate(choosers):
             if number - chosen[fold] > patience:
                 continue  # its patience is exhausted; other folds may still train
-            merit = _mean(smoothed[list(choosing)], axis=0)
+            merit = _mean(smoothed[list(choosing)])
             # Before the first full running mean every checkpoint replaces the last one.
             if len(every) < _SMOOTHED:
                 newest.append(fold)
@@ -86,14 +87,11 @@ class Stopping:
             best=best,
             chosen=chosen,
             newest=tuple(newest),
-            curve=(*self.curve, float(_mean(smoothed, axis=0))),
+            curve=(*self.curve, float(_mean(smoothed))),
             ended=bool(number - chosen.max() >= patience),
         )
 
 
-def _mean(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-    """Return the mean of the defined values; NaN where all are undefined."""
-    defined = ~np.isnan(values)
-    count = defined.sum(axis)
-    total = np.where(defined, values, 0.0).sum(axis)
-    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan))
+def _mean(values: Floats) -> Floats:
+    """Return the mean over the first axis of the defined values."""
+    return mean_where(values, ~np.isnan(values), axis=0)

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import poisson
 from threadpoolctl import threadpool_limits
 
+from autoimb.arrays import Floats, Ints, Mask
 from autoimb.assessment.crossfit import stratified_groups
 from autoimb.assessment.metrics import get_metric
 from autoimb.assessment.uncertainty import jackknife
@@ -29,8 +29,6 @@ __all__ = ["Difference", "Structure", "find_structure"]
 # Share of the budget for the comparison of folds (reports/design/undeclared-structure.md).
 _BUDGET_SHARE = 0.04
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 _FOLDS, _REPEATS = 3, 3
 _BLOCKS = 20  # of the jackknife
@@ -165,15 +163,14 @@ def find_structure(
         fits = 2 * _FOLDS * len(candidates)
         cost = fits * trees * min(n_columns, _MAX_COLUMNS) * _SECONDS_PER_CELL
         max_rows = int(np.clip(_BUDGET_SHARE * time_budget / cost, _MIN_ROWS, _MAX_ROWS))
+    compared = []
     with threadpool_limits(1):
-        measured = [
-            _measured(
-                dataset, candidate, max_rows, stream(Purpose.STRUCTURE, random_state, index=number)
-            )
-            for number, candidate in enumerate(candidates)
-        ]
-    compared = tuple(difference for difference in measured if difference is not None)
-    return Structure(compared, _order(dataset, candidates))
+        for number, candidate in enumerate(candidates):
+            random = stream(Purpose.STRUCTURE, random_state, index=number)
+            difference = _measured(dataset, candidate, max_rows, random)
+            if difference is not None:
+                compared.append(difference)
+    return Structure(tuple(compared), _order(dataset, candidates))
 
 
 def _merged_classes(dataset: Dataset, rows: Ints) -> tuple[Ints, int]:
@@ -199,9 +196,10 @@ def _candidates(dataset: Dataset, schema: Schema) -> list[_Candidate]:
     wide = len(columns.number_names) > _MAX_NUMBERS
     candidates = []
     for name, values in zip(columns.number_names, columns.numbers.T):
+        whole = (np.isnan(values) | (values == np.floor(values))).all()
         if name in dates:
             candidates.append(_Candidate(dates[name], True, _keys(np.floor(values))))
-        elif name not in parts and (ID_NAME.search(name) or not wide) and _are_whole(values):
+        elif name not in parts and whole and (ID_NAME.search(name) or not wide):
             candidates.append(_Candidate(name, False, _keys(values)))
     for place, (name, codes) in enumerate(zip(columns.category_names, columns.codes.T)):
         if len(columns.vocabularies[place]) >= _MIN_LEVELS:
@@ -216,10 +214,6 @@ def _implausibility(candidate: _Candidate) -> tuple[bool, bool, bool, int]:
     named = ID_NAME.search(candidate.column) is not None
     values = int(candidate.key.max())
     return not candidate.is_date, not named, candidate.category is None, -values
-
-
-def _are_whole(values: Floats) -> bool:
-    return bool((np.isnan(values) | (values == np.floor(values))).all())
 
 
 def _keys(values: Floats) -> Ints:
@@ -359,7 +353,7 @@ def _out_of_fold(
     return proba
 
 
-def _rates(key: Ints, y: Ints, train: NDArray[np.bool_], random: np.random.Generator) -> Floats:
+def _rates(key: Ints, y: Ints, train: Mask, random: np.random.Generator) -> Floats:
     """Return smoothed class rates (n, C) of each row's value, cross-fitted for training rows."""
     n_values, n_classes, learn = int(key.max()) + 1, int(y.max()) + 1, np.flatnonzero(train)
     # A training row gets the rates of the training rows outside its inner part; a scored row, with

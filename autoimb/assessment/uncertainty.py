@@ -8,7 +8,8 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+
+from autoimb.arrays import Floats
 
 __all__ = [
     "Reported",
@@ -24,8 +25,6 @@ __all__ = [
     "with_interval",
 ]
 
-Floats = NDArray[np.float64]
-
 
 @dataclass(frozen=True)
 class Score:
@@ -37,18 +36,12 @@ class Score:
         Value in the metric's own sign; NaN if it is undefined on the rows.
     error : float
         Standard error over rows; NaN if there are too few rows.
-    per_group : tuple of float
-        Value of each group in order; empty if the value of a group is undefined.
-    pooled : bool
-        Whether ``value`` is that of the pooled rows; otherwise it is the mean of ``per_group``.
     utility : float
         The value, with the sign for which higher is better.
     """
 
     value: float
     error: float
-    per_group: tuple[float, ...]
-    pooled: bool
     utility: float
 
     def to_json(self) -> dict[str, Any]:

@@ -83,9 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # A shell that ended in exec hands over its start time, which is much older than the program:
     # no start takes longer than a second.
     started = time.monotonic() - (min(_process_age(), 1.0) if arguments is None else 0.0)
-    argv = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        code = app(args=argv, prog_name="autoimb", standalone_mode=False, obj=started)
+        code = app(args=arguments, prog_name="autoimb", standalone_mode=False, obj=started)
     except (KeyboardInterrupt, typer.Abort):
         say("autoimb: interrupted", err=True)
         return INTERRUPTED

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autoimb.cli.terminal import as_text, say
-from autoimb.errors import OptionError, RunError, choices
+from autoimb.errors import RunError, check_choice
 from autoimb.files import write_file
 from autoimb.text import clock
 
@@ -116,8 +116,8 @@ def options(component: str | None = None) -> None:
     from autoimb.space.partner import PARTNER
 
     tables = COMPONENTS | {PARTNER.name: PARTNER}
-    if component is not None and component not in tables:
-        raise OptionError(choices("component", component, tables))
+    if component is not None:
+        check_choice("component", component, tables)
     for name in [component] if component else tables:
         say(f"{name}: {tables[name].summary}")
         for option in tables[name]:
@@ -152,8 +152,7 @@ def export(run: Path, out: Path, form: str = "autoimb") -> None:
     from autoimb.pipeline.artifact import load, save
     from autoimb.runs.folder import RunFolder
 
-    if form not in FORMATS:
-        raise OptionError(choices("format", form, FORMATS))
+    check_choice("format", form, FORMATS)
     pipeline = load(RunFolder.view(run).pipeline)
     if form == "autoimb":
         save(pipeline, out)

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from autoimb.budget import DEFAULT_BUDGET, Budget
+from autoimb.budget import DEFAULT_BUDGET, Budget, check_budget
 from autoimb.cli.runs import section
 from autoimb.cli.terminal import as_text, say
-from autoimb.errors import AutoImbError, OptionError, RunError, SchemaError, choices
+from autoimb.errors import OptionError, RunError, SchemaError, check_choice
 from autoimb.files import FULL, write_file
 from autoimb.text import harmless
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from autoimb.assessment.checks import Finding
     from autoimb.data.sample import Sample
     from autoimb.report.build import Facts
-    from autoimb.runs.folder import RunFolder
     from autoimb.runtime.pool import Backend
     from autoimb.search.prepare import Preparation
     from autoimb.search.search import SearchResult
@@ -127,8 +126,8 @@ def _check_output(fail_on: str | None, *, as_json: bool, dry_run: bool) -> None:
     """Check the options about what a search prints and returns."""
     from autoimb.assessment.checks import SEVERITIES
 
-    if fail_on not in (None, *SEVERITIES):
-        raise OptionError(choices("severity", fail_on, SEVERITIES))
+    if fail_on is not None:
+        check_choice("severity", fail_on, SEVERITIES)
     if as_json and not dry_run:
         raise OptionError("--json is a form of what --dry-run prints: give both, or none.")
 
@@ -136,8 +135,7 @@ def _check_output(fail_on: str | None, *, as_json: bool, dry_run: bool) -> None:
 def _without(rows: Sample, drop: Sequence[str] | None) -> Sample:
     """Return rows without the columns to drop."""
     for name in drop or ():
-        if name not in rows.frame.columns:
-            raise SchemaError(choices("column to drop", name, rows.frame.columns))
+        check_choice("column to drop", name, rows.frame.columns, SchemaError)
     return replace(rows, frame=rows.frame.drop(columns=drop or []))
 
 
@@ -153,46 +151,33 @@ def _search(
     """Search in a RUN folder and write the results there.
 
     The positions `drawn` of the rows in DATA are written beside their predictions; None is all.
+    After a full disk, the error explains how the search goes on.
     """
     import pandas as pd
 
     from autoimb.pipeline.artifact import save
     from autoimb.report.build import render
     from autoimb.report.facts import build_facts
+    from autoimb.runs.folder import RunFolder
     from autoimb.search.search import search as run_search
 
     fingerprint = preparation.fingerprint
-    with sigterm_as_interrupt(), _run_folder(path, fingerprint, resume=resume) as folder:
-        result = run_search(preparation, budget=budget, folder=folder, backend=backend)
-        facts = build_facts(result, deadline=budget.deadline)
-        predictions = result.out_of_fold()
-        if drawn is not None:
-            predictions["row"] = drawn
-        save(result.pipeline, folder.pipeline)
-        leaderboard = pd.DataFrame(facts.leaderboard).to_csv(index=False)
-        write_file(folder.leaderboard, leaderboard.encode())
-        write_file(folder.oof, _parquet(predictions))
-        write_file(folder.report, render(facts).encode())
-        folder.update_run({"results": facts.to_json()})
-    return result, facts
-
-
-@contextlib.contextmanager
-def _run_folder(path: Path, fingerprint: str, *, resume: bool) -> Iterator[RunFolder]:
-    """Open a RUN folder for a search.
-
-    If the search fails before a trial has finished, a new folder is removed. After a full disk, the
-    error explains how the search goes on.
-    """
-    from autoimb.runs.folder import RunFolder
-
     try:
-        with RunFolder.open(path, fingerprint=fingerprint, resume=resume) as folder:
-            try:
-                yield folder
-            except AutoImbError:
-                folder.discard()
-                raise
+        with (
+            sigterm_as_interrupt(),
+            RunFolder.open(path, fingerprint=fingerprint, resume=resume) as folder,
+        ):
+            result = run_search(preparation, budget=budget, folder=folder, backend=backend)
+            facts = build_facts(result, deadline=budget.deadline)
+            predictions = result.out_of_fold()
+            if drawn is not None:
+                predictions["row"] = drawn
+            save(result.pipeline, folder.pipeline)
+            leaderboard = pd.DataFrame(facts.leaderboard).to_csv(index=False)
+            write_file(folder.leaderboard, leaderboard.encode())
+            write_file(folder.oof, _parquet(predictions))
+            write_file(folder.report, render(facts).encode())
+            folder.update_run({"results": facts.to_json()})
     except OSError as error:
         if error.errno not in FULL:
             raise
@@ -200,6 +185,7 @@ def _run_folder(path: Path, fingerprint: str, *, resume: bool) -> Iterator[RunFo
             f"{error.filename or path} can't be written: {error.strerror}. What has finished is "
             f"kept in {path}: make room and go on with --resume."
         ) from error
+    return result, facts
 
 
 def _parquet(frame: pd.DataFrame) -> bytes:
@@ -292,6 +278,7 @@ def refit(
     written, plan = section(folder, "request"), section(folder, "plan")
     with understood(folder.path / "run.json", "request"):
         request, time_budget = Request.from_json(written), plan["time_budget"]
+        check_budget(time_budget, n_trials=1)
     if request.target is None:
         raise RunError(f"{run} does not say which column was the target.")
     rows = read(

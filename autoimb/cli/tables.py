@@ -25,7 +25,7 @@ from autoimb.data.files import Source
 from autoimb.data.schema import parse
 from autoimb.data.table import frame_of
 from autoimb.data.values import text_of
-from autoimb.errors import SchemaError, TableError, choices
+from autoimb.errors import SchemaError, TableError, check_choice
 from autoimb.files import writing
 from autoimb.pipeline.fitted import FittedPipeline
 from autoimb.pipeline.unfamiliar import Unfamiliar, known_levels
@@ -81,8 +81,7 @@ def read_chunks(
     """
     source, texts = Source.of(path), text_columns(pipeline)
     for name in keep:
-        if name not in source.names:
-            raise SchemaError(choices("column to keep", name, source.names))
+        check_choice("column to keep", name, source.names, SchemaError)
     inputs = {column.name: column.kind for column in pipeline.schema.features}
     texts += [name for name in keep if name not in inputs]
     numbers = {name for name, kind in inputs.items() if kind == "categorical"} - set(texts)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,13 +126,9 @@ class FoldPlan:
 
     def take(self, rows: Rows) -> FoldPlan:
         """Return the plan restricted to some sorted rows, which are renumbered from 0."""
-        # New number of each row; -1 for rows that are dropped.
-        place = np.full(len(self.group), -1, dtype=np.int64)
-        place[rows] = np.arange(len(rows))
 
         def renumbered(fold_rows: Rows) -> Rows:
-            numbers: Rows = place[fold_rows]
-            return numbers[numbers >= 0]
+            return np.searchsorted(rows, fold_rows[np.isin(fold_rows, rows)])
 
         folds = tuple(
             replace(
@@ -232,14 +227,15 @@ def plan_folds(
         train = np.setdiff1d(np.arange(n_rows), test)
         check_split(train, test, name="the evaluation set", cluster=cluster)
         return _hold_out(y, train, test, random_state, cluster)
-    if cv is None or _is_whole_number(cv):
-        if cv is None:
-            n_folds = min(_count_folds(y, policy), max_folds)
-        else:
-            max_folds_of_cv = min(n_rows, max_folds)
-            n_folds = _check_count(cast(int, cv), max_folds_of_cv, grouped=cluster is not None)
-        generator = stream(Purpose.FOLDS, random_state)
-        return _plan(_stratified_splits(y, n_folds, generator, cluster), n_rows)
+    if cv is None:
+        cv = min(_default_folds(y, policy), max_folds)
+    if isinstance(cv, int | np.integer) and not isinstance(cv, bool):
+        if not 2 <= cv <= max_folds:
+            of = "rows" if cluster is None else "groups that hold the scarcest class"
+            raise OptionError(
+                f"cv={cv} folds: must be between 2 and the number of {of}, {max_folds}."
+            )
+        return _plan(_stratified_splits(y, int(cv), random_state, cluster), n_rows)
     splits = _read_splits(cv, y, cluster, retained)
     if len(splits) == 1:
         return _hold_out(y, *splits[0], random_state, cluster)
@@ -309,51 +305,32 @@ def duel_folds(
     if folds.predefined and len(folds.folds) > 1:
         return folds
     n_folds = min(policy.comparisons.folds, max_folds)
-    generator = stream(Purpose.FOLDS, random_state)
-    splits = _stratified_splits(y[rows], n_folds, generator, row_groups)
+    splits = _stratified_splits(y[rows], n_folds, random_state, row_groups)
     return _plan([(rows[train], rows[test]) for train, test in splits], len(y))
 
 
-def _is_whole_number(cv: object) -> bool:
-    return isinstance(cv, int | np.integer) and not isinstance(cv, bool)
-
-
-def _count_folds(y: NDArray[np.int64], policy: SearchPolicy) -> int:
+def _default_folds(y: NDArray[np.int64], policy: SearchPolicy) -> int:
     # Three folds save time on large tables. Where the rarer classes have few rows, five folds are
     # kept, each of which trains on more of these rows.
     counts = np.bincount(y)
     enough = minority_count(counts[counts > 0]) >= _RARE_ROWS_FOR_THREE_FOLDS
-    many = len(y) >= policy.folds.rows_for_three_folds and enough
-    return min(3 if many else 5, len(y))
-
-
-def _check_count(cv: int, max_folds: int, *, grouped: bool) -> int:
-    if not 2 <= cv <= max_folds:
-        of = "groups that hold the scarcest class" if grouped else "rows"
-        raise OptionError(f"cv={cv} folds: must be between 2 and the number of {of}, {max_folds}.")
-    return int(cv)
+    return 3 if len(y) >= policy.folds.rows_for_three_folds and enough else 5
 
 
 def _stratified_parts(
-    y: NDArray[np.int64],
-    n_parts: int,
-    generator: np.random.Generator,
-    cluster: Rows | None = None,
+    y: Rows, n_parts: int, random: np.random.Generator, cluster: Rows | None
 ) -> Rows:
     """Assign rows to parts at random, stratified by class and without dividing groups."""
-    parts = stratified(y, n_parts, generator, cluster)
+    parts = stratified(y, n_parts, random, cluster)
     # The parts that get one more row of a class are random as well.
-    return np.asarray(generator.permutation(n_parts)[parts])
+    return np.asarray(random.permutation(n_parts)[parts])
 
 
 def _stratified_splits(
-    y: NDArray[np.int64],
-    n_folds: int,
-    generator: np.random.Generator,
-    cluster: Rows | None = None,
+    y: Rows, n_folds: int, random_state: int, cluster: Rows | None
 ) -> list[tuple[Rows, Rows]]:
     """Split rows into stratified folds; return the training and the scored rows of each."""
-    part = _stratified_parts(y, n_folds, generator, cluster)
+    part = _stratified_parts(y, n_folds, stream(Purpose.FOLDS, random_state), cluster)
     return [(np.flatnonzero(part != k), np.flatnonzero(part == k)) for k in range(n_folds)]
 
 
@@ -374,17 +351,13 @@ def _plan(splits: list[tuple[Rows, Rows]], n_rows: int) -> FoldPlan:
 
 
 def _hold_out(
-    y: NDArray[np.int64],
-    train: Rows,
-    test: Rows,
-    random_state: int,
-    cluster: Rows | None = None,
+    y: Rows, train: Rows, test: Rows, random_state: int, cluster: Rows | None
 ) -> FoldPlan:
-    units = test if cluster is None else np.unique(cluster[test])
-    if len(units) < 2:
-        unit = "row" if cluster is None else "group"
+    unit = np.arange(len(y)) if cluster is None else cluster
+    if len(np.unique(unit[test])) < 2:
+        units = "rows" if cluster is None else "groups"
         raise OptionError(
-            f"A hold-out needs 2 {unit}s, one that chooses and one that scores; got 1."
+            f"A hold-out needs 2 {units}, one that chooses and one that scores; got 1."
         )
 
     def groups_of(rows: Rows) -> Rows | None:
@@ -394,18 +367,14 @@ def _hold_out(
     generator = stream(Purpose.HOLD_OUT, random_state)
     half = _stratified_parts(y[test], 2, generator, groups_of(test))
     score = test[half == 0]
-    units = score if cluster is None else np.unique(cluster[score])
     group = np.full(len(y), -1, dtype=np.int64)
-    n_groups = min(HOLD_OUT_GROUPS, len(units))
+    n_groups = min(HOLD_OUT_GROUPS, len(np.unique(unit[score])))
     group[score] = _stratified_parts(y[score], n_groups, generator, groups_of(score))
     return FoldPlan((Fold(train, score, test[half == 1]),), group)
 
 
 def _read_splits(
-    cv: object,
-    y: NDArray[np.int64],
-    cluster: Rows | None = None,
-    retained: NDArray[np.bool_] | None = None,
+    cv: object, y: Rows, cluster: Rows | None, retained: NDArray[np.bool_] | None
 ) -> list[tuple[Rows, Rows]]:
     """Return the splits of a splitter, or those of an iterable without the dropped rows."""
     from sklearn.model_selection import check_cv

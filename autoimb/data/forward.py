@@ -84,13 +84,9 @@ def plan_forward(
     OptionError
         If there are too few rows of the rarer classes, or too few times at which they occur.
     """
-    starts = _blocks(y, times, policy)
-    if starts is None:
-        raise _too_few(y, times, policy, "the table")
+    starts = _required_blocks(y, times, policy, "the table")
     part = _parts(y, cluster, stream(Purpose.FOLDS, random_state))
-    # Blocks consist of quarters.
-    at = [starts[quarter] for quarter in range(8, len(starts), 4)]
-    plan = _forward(times, starts[4], at, part, final=True)
+    plan = _forward(times, starts, part, final=True)
     _check_training(plan.folds, y)
     return plan
 
@@ -112,8 +108,7 @@ def forward_duel_folds(
     if starts is None:
         return None
     part = _parts(y, cluster, stream(Purpose.FOLDS, random_state))
-    at = [starts[quarter + 1] for quarter in range(8, len(starts), 4)]
-    return _forward(times, starts[4], at, part, final=False)
+    return _forward(times, starts, part, final=False)
 
 
 def forward_hold_out(
@@ -148,9 +143,7 @@ def forward_hold_out(
         group with the training rows.
     """
     eval_times = times.take(eval_rows)
-    starts = _blocks(y[eval_rows], eval_times, DEFAULT_POLICY)
-    if starts is None:
-        raise _too_few(y[eval_rows], eval_times, DEFAULT_POLICY, "the eval_set")
+    starts = _required_blocks(y[eval_rows], eval_times, DEFAULT_POLICY, "the eval_set")
     block = np.searchsorted(starts[::4], eval_times.values, side="right") - 1
     # The earlier half of the blocks chooses (period -1); the later half is numbered from 0.
     period = np.full(len(y), FIRST_BLOCK, dtype=np.int64)
@@ -217,9 +210,13 @@ def _blocks(y: Rows, times: Times, policy: SearchPolicy) -> Floats | None:
     return None
 
 
-def _too_few(y: Rows, times: Times, policy: SearchPolicy, of: str) -> OptionError:
+def _required_blocks(y: Rows, times: Times, policy: SearchPolicy, of: str) -> Floats:
+    """Return the start times of the quarters of all blocks, which must have enough rare rows."""
+    starts = _blocks(y, times, policy)
+    if starts is not None:
+        return starts
     rare, min_rows = _is_rare(y), policy.folds.rare_rows_per_block
-    return OptionError(
+    raise OptionError(
         f"time: {of} has {int(rare.sum())} rows outside its most frequent class, at "
         f"{len(np.unique(times.values[rare]))} different times; at least "
         f"{_MIN_BLOCKS * min_rows} are needed, in {_MIN_BLOCKS} blocks of time with about "
@@ -249,28 +246,21 @@ def _block_starts(y: Rows, values: Floats, blocks: int) -> Floats:
     return np.append(times, np.inf)[at]
 
 
-def _forward(
-    times: Times,
-    choosing: float,
-    starts: Sequence[float],
-    part: Rows,
-    *,
-    final: bool,
-) -> FoldPlan:
-    """Return one fold for each block and part, given the start times of the blocks.
+def _forward(times: Times, quarters: Floats, part: Rows, *, final: bool) -> FoldPlan:
+    """Return one fold for each block and part, given the start times of the quarters of all blocks.
 
     Parameters
     ----------
     times : Times
         Times of the n rows.
-    choosing : float
-        Start time of the rows that choose the epoch of the first block's folds.
-    starts : sequence of float
-        Start times of the scored blocks.
+    quarters : ndarray of float64
+        Start times. The rows of the second block choose the epoch of the first scored block's
+        folds.
     part : ndarray of shape (n,), int64
         Part of each row. Rows of one group are in one part.
     final : bool
-        Whether the last fold trains on all rows and scores none, to be deployed.
+        Whether the last fold trains on all rows and scores none, to be deployed. Otherwise the
+        scored blocks begin a quarter later.
 
     Returns
     -------
@@ -279,7 +269,8 @@ def _forward(
         of earlier blocks that are outside the fold's part.
     """
     values, gap, n_parts = times.values, times.gap, int(part.max()) + 1
-    starts = sorted({start for start in starts if np.isfinite(start)})
+    choosing, scored_from = quarters[4], quarters[8 if final else 9 :: 4]
+    starts = np.unique(scored_from[np.isfinite(scored_from)])
     period = np.searchsorted(starts, values, side="right") - 1
     folds: list[Fold] = []
     places: list[tuple[int, int]] = []

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from autoimb.data.table import as_column
-from autoimb.errors import OptionError, SchemaError, choices
+from autoimb.errors import OptionError, SchemaError, check_choice
 from autoimb.text import shown
 
 __all__ = ["column_names", "group_codes", "values_of_rows", "without"]
@@ -28,7 +28,9 @@ def column_names(argument: object) -> tuple[str, ...]:
     return ()
 
 
-def values_of_rows(name: str, argument: object, frame: pd.DataFrame) -> dict[str, pd.Series]:
+def values_of_rows(
+    name: str, argument: object, frame: pd.DataFrame, *, need: str
+) -> dict[str, pd.Series]:
     """Return the values of an argument that assigns one or more values to each row.
 
     Parameters
@@ -38,6 +40,8 @@ def values_of_rows(name: str, argument: object, frame: pd.DataFrame) -> dict[str
     argument : str, list of str or array-like of shape (n,)
         Names of columns, or the values themselves.
     frame : DataFrame of n rows
+    need : str
+        What each row needs, for errors.
 
     Returns
     -------
@@ -49,23 +53,27 @@ def values_of_rows(name: str, argument: object, frame: pd.DataFrame) -> dict[str
     SchemaError
         If the table lacks a named column.
     OptionError
-        If the number of values differs from the number of rows.
+        If the number of values differs from the number of rows, or a value is missing.
     """
-    columns = column_names(argument)
-    for column in columns:
-        if column not in frame.columns:
-            raise SchemaError(choices(f"column of {name}", column, frame.columns))
-    if columns:
-        return {column: frame[column] for column in columns}
-    values = as_column(argument, name)
-    if len(values) != len(frame):
-        raise OptionError(f"{name} has {len(values)} values and the table {len(frame)} rows.")
-    return {name: values}
+    names = column_names(argument)
+    for column in names:
+        check_choice(f"column of {name}", column, frame.columns, SchemaError)
+    columns = {column: frame[column] for column in names} or {name: as_column(argument, name)}
+    for column, values in columns.items():
+        if len(values) != len(frame):
+            raise OptionError(f"{name} has {len(values)} values and the table {len(frame)} rows.")
+        missing = values.isna().to_numpy()
+        if missing.any():
+            raise OptionError(
+                f"{name}: {column} has no value in {int(missing.sum())} rows, the first is row "
+                f"{int(missing.argmax())}; each row needs {need}."
+            )
+    return columns
 
 
 def without(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     """Return a table without some columns; names that it does not have are ignored."""
-    return frame.drop(columns=[name for name in names if name in frame.columns])
+    return frame.drop(columns=list(names), errors="ignore")
 
 
 def group_codes(
@@ -97,16 +105,11 @@ def group_codes(
     """
     if groups is None:
         return None
-    names, columns = column_names(groups), values_of_rows("groups", groups, frame)
+    need = "a group, and a row without related rows a separate one"
+    names, columns = column_names(groups), values_of_rows("groups", groups, frame, need=need)
     codes = np.zeros(len(frame), dtype=np.int64)
-    for name, values in columns.items():
+    for values in columns.values():
         number, _ = pd.factorize(values)
-        if (number < 0).any():
-            row = int(np.flatnonzero(number < 0)[0])
-            raise OptionError(
-                f"groups: {name} has no value in {int((number < 0).sum())} rows, the first is row "
-                f"{row}; each row needs a group, and a row without related rows a separate one."
-            )
         # Combine the groups of the previous columns with this one, and number them consecutively.
         pair = codes * (number.max(initial=0) + 1) + number
         codes = pd.factorize(pair)[0].astype(np.int64)

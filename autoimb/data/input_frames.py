@@ -26,12 +26,7 @@ __all__ = ["further_rows", "named_frame"]
 
 
 def named_frame(
-    estimator: BaseEstimator,
-    X: Any,
-    *,
-    reset: bool,
-    apart: Sequence[str] = (),
-    optional: Sequence[str] = (),
+    estimator: BaseEstimator, X: Any, *, reset: bool, apart: Sequence[str]
 ) -> pd.DataFrame:
     """Return a table with the columns of the estimator, ``x0, x1, ...`` where `X` has no names.
 
@@ -46,10 +41,7 @@ def named_frame(
     reset : bool
         Whether the estimator records the columns; otherwise they are checked.
     apart : sequence of str
-        Columns that are neither recorded nor required.
-    optional : sequence of str
-        Columns of `apart` that the result retains where they are present. The remaining columns of
-        `apart` are dropped.
+        Columns that are neither recorded nor required; the result has them where `X` does.
 
     Raises
     ------
@@ -61,16 +53,15 @@ def named_frame(
     fitted_names = None if reset else getattr(estimator, "feature_names_in_", None)
     table = in_pandas(X if reset else _ordered_rows(X, fitted_names), "X")
     # Repeated names and empty tables are refused here, before scikit-learn does.
-    full_frame = read_table(frame_of(table, fitted_names))
-    frame = without(full_frame, apart)
-    numbered = frame.set_axis(range(frame.shape[1]), axis=1)
+    frame = read_table(frame_of(table, fitted_names))
+    features = without(frame, apart)
+    numbered = features.set_axis(range(features.shape[1]), axis=1)
+    named = features if has_names(table) else numbered
     try:
-        validate_data(
-            estimator, frame if has_names(table) else numbered, skip_check_array=True, reset=reset
-        )
+        validate_data(estimator, named, skip_check_array=True, reset=reset)
     except ValueError as error:
         raise SchemaError(str(error)) from None
-    return without(full_frame, [name for name in apart if name not in optional])
+    return frame
 
 
 def _ordered_rows(X: Any, names: NDArray[Any] | None) -> Any:
@@ -83,15 +74,12 @@ def _ordered_rows(X: Any, names: NDArray[Any] | None) -> Any:
 
 
 def further_rows(
-    estimator: BaseEstimator,
-    rows: tuple[Any, Any] | None,
-    apart: Sequence[str] = (),
-    optional: Sequence[str] = (),
+    estimator: BaseEstimator, rows: tuple[Any, Any] | None, apart: Sequence[str]
 ) -> tuple[pd.DataFrame, NDArray[Any]] | None:
     """Return additional rows (X, y) with the columns of the fitted table; None for None."""
     if rows is None:
         return None
-    frame = named_frame(estimator, rows[0], reset=False, apart=apart, optional=optional)
+    frame = named_frame(estimator, rows[0], reset=False, apart=apart)
     labels = label_array(rows[1])
     check_lengths(frame, labels)
     return frame, labels

@@ -11,11 +11,10 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
 from autoimb.errors import OptionError
 
-__all__ = ["ROOT", "CGroup", "cgroups", "counts_of", "machine_bytes", "read_bytes"]
+__all__ = ["ROOT", "cgroups", "counts_of", "machine_bytes", "read_bytes"]
 
 ROOT = Path("/")
 
@@ -31,13 +30,6 @@ _VERSION_1 = (
     "total_inactive_file",
 )
 _VERSION_2 = ("sys/fs/cgroup", "memory.max", "memory.current", "inactive_file")
-
-
-class CGroup(NamedTuple):
-    """Memory limit of a group of processes and the part of it that is available, in bytes."""
-
-    limit: int
-    available: int
 
 
 def read_bytes(amount: str | int) -> int:
@@ -75,16 +67,23 @@ def machine_bytes(root: Path = ROOT) -> int:
         physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return UNKNOWN
-    return min([physical, *(group.limit for group in cgroups(root))])
+    return min([physical, *(limit for limit, _ in cgroups(root))])
 
 
-def cgroups(root: Path = ROOT) -> Iterator[CGroup]:
-    """Yield the cgroups of this process that have a limit, the innermost first.
+def cgroups(root: Path = ROOT) -> Iterator[tuple[int, int]]:
+    """Yield the memory limits of the cgroups of this process, the innermost first.
 
     Parameters
     ----------
     root : Path
         Directory that contains ``proc`` and ``sys``.
+
+    Yields
+    ------
+    limit : int
+        Memory limit of a cgroup in bytes; cgroups without one are left out.
+    available : int
+        Bytes of it that are available.
     """
     with suppress(OSError):
         for line in (root / "proc" / "self" / "cgroup").read_text(encoding="utf-8").splitlines():
@@ -101,7 +100,7 @@ def cgroups(root: Path = ROOT) -> Iterator[CGroup]:
                     limit = int((place / limit_file).read_text())
                     used = int((place / usage_file).read_text())
                     reclaimable = counts_of(place / "memory.stat")[cache]
-                    yield CGroup(limit, max(0, limit - used + reclaimable))
+                    yield limit, max(0, limit - used + reclaimable)
 
 
 def counts_of(path: Path) -> dict[str, int]:

@@ -14,8 +14,6 @@ from autoimb.data.values import text_of
 
 __all__ = ["Profile", "profile"]
 
-FEW_ROWS = 30  # of the rarest class: every score has a wide interval
-
 
 @dataclass(frozen=True)
 class Profile:
@@ -40,8 +38,6 @@ class Profile:
         many rows as its row represents.
     cardinality : dict of str to int
         Number of levels of each categorical feature in the rows that were read.
-    notices : tuple of str
-        Messages to the user about the table.
     operations : float or None
         Planned number of floating-point operations of a trial; None without a plan.
     """
@@ -57,13 +53,10 @@ class Profile:
     kinds: Mapping[str, int]
     missing: Mapping[str, int]
     cardinality: Mapping[str, int]
-    notices: tuple[str, ...] = ()
     operations: float | None = None
 
 
-def profile(
-    frame: pd.DataFrame, schema: Schema, target: Target, *, notices: tuple[str, ...] = ()
-) -> Profile:
+def profile(frame: pd.DataFrame, schema: Schema, target: Target) -> Profile:
     """Count the rows, classes, columns and missing cells of a table.
 
     Parameters
@@ -74,8 +67,6 @@ def profile(
         Its columns.
     target : Target
         Its classes.
-    notices : tuple of str, optional
-        Notices of the schema, which precede those of the target.
 
     Returns
     -------
@@ -89,9 +80,6 @@ def profile(
         column.name: round(multiplicity[frame[column.name].isna()].sum()) for column in features
     }
     counts = tuple(int(count) for count in target.counts)
-    rarity_notices: tuple[str, ...] = ()
-    if min(counts) < FEW_ROWS:
-        rarity_notices = (f"The rarest class has {min(counts)} rows: expect wide intervals.",)
     return Profile(
         n_rows=sum(counts),
         n_classes=len(counts),
@@ -104,5 +92,4 @@ def profile(
         kinds=dict(Counter(column.kind for column in schema.columns)),
         missing={name: count for name, count in missing.items() if count},
         cardinality={name: int(frame[name].nunique()) for name in categories},
-        notices=(*notices, *target.notices, *rarity_notices),
     )

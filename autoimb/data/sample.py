@@ -20,7 +20,7 @@ from autoimb.data.subsample import allotted
 from autoimb.data.table import read_table, split_target, split_weight
 from autoimb.data.target import label_codes
 from autoimb.data.values import text_of
-from autoimb.errors import InputError, OptionError, SchemaError, TargetError, choices
+from autoimb.errors import InputError, OptionError, SchemaError, TargetError, check_choice
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.randomness import Purpose, stream
 
@@ -35,6 +35,8 @@ _TABLE_SHARE = 1 / 16
 CELLS = 4_000_000  # per piece
 Rows = NDArray[np.int64]
 Weight = NDArray[np.float64] | None
+# Rows, the codes of their labels, and the labels by code.
+Pieces = Iterator[tuple[pd.DataFrame, Rows, list[str]]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,15 +121,15 @@ def read(
     if len(source.parts) == 1 and source.n_bytes <= max_bytes:
         table = read_table(source.parts[0])
     else:
-        if target not in source.names:
-            raise TargetError(choices("target column", target, source.names))
-        if weight is not None and weight not in source.names:
-            raise SchemaError(choices("weight column", weight, source.names))
-        counts, texts = _count(source, target, weight, max_classes=policy.sizes.max_classes)
+        check_choice("target column", target, source.names, TargetError)
+        if weight is not None:
+            check_choice("weight column", weight, source.names, SchemaError)
+        labelled = _labelled(source, target, weight, only_labels=True)
+        counts, texts = _count(labelled, policy.sizes.max_classes)
         share = max_bytes / max(source.n_bytes, 1)
         max_rows = max(int(share * sum(counts.values())), policy.sizes.min_training_rows)
         drawn = _draw(counts, max_rows, random_state)
-        frames = list(_taken(source, target, weight, texts=texts, drawn=drawn))
+        frames = list(_taken(_labelled(source, target, weight, texts=texts), drawn))
         table = read_table(_joined(frames, source.names))
         rows = np.concatenate([frame.index.to_numpy(np.int64) for frame in frames])
         # If all rows fitted, they are the table, and no weights have to make up for missing rows.
@@ -163,13 +165,11 @@ def reweighted(rows: Sample) -> tuple[pd.DataFrame, pd.Series | NDArray[Any], We
     return rows.frame, rows.y, weight
 
 
-def _count(
-    source: Source, target: str, weight: str | None, *, max_classes: int
-) -> tuple[Counter[str], list[str]]:
+def _count(pieces: Pieces, max_classes: int) -> tuple[Counter[str], list[str]]:
     """Return the number of rows of each class, and the columns of text files that contain text."""
     counts: Counter[str] = Counter()
     kinds: defaultdict[str, set[str]] = defaultdict(set)
-    for frame, codes, labels in _labelled(source, target, weight, only_labels=True):
+    for frame, codes, labels in pieces:
         counts.update(dict(zip(labels, np.bincount(codes).tolist())))
         if len(counts) > max_classes:
             raise TargetError(
@@ -197,18 +197,11 @@ def _draw(counts: Mapping[str, int], max_rows: int, random_state: int) -> dict[s
     return drawn
 
 
-def _taken(
-    source: Source,
-    target: str,
-    weight: str | None,
-    *,
-    texts: Sequence[str],
-    drawn: Mapping[str, Rows],
-) -> Iterator[pd.DataFrame]:
+def _taken(pieces: Pieces, drawn: Mapping[str, Rows]) -> Iterator[pd.DataFrame]:
     """Yield the drawn rows of each piece."""
     # Positions within a class continue from piece to piece.
     n_read = dict.fromkeys(drawn, 0)
-    for frame, codes, labels in _labelled(source, target, weight, texts=texts):
+    for frame, codes, labels in pieces:
         # Positions in the class that fall into this piece, as positions in the piece.
         taken = []
         for code, label in enumerate(labels):
@@ -229,7 +222,7 @@ def _labelled(
     *,
     texts: Sequence[str] = (),
     only_labels: bool = False,
-) -> Iterator[tuple[pd.DataFrame, Rows, list[str]]]:
+) -> Pieces:
     """Yield the rows with weights above 0, the codes of their labels, and the labels as text.
 
     The index of a row is its position in the table.

@@ -32,7 +32,7 @@ from autoimb.data.values import (
     parse_dates,
     zoned,
 )
-from autoimb.errors import SchemaError, choices
+from autoimb.errors import SchemaError, check_choice
 from autoimb.text import BriefRepr
 
 __all__ = ["ID_NAME", "KINDS", "Column", "Columns", "Kind", "Schema", "infer_schema", "parse"]
@@ -207,10 +207,8 @@ def infer_schema(
     declared = dict(kinds or {})
     names = [name for name in frame.columns if name != target]
     for name, kind in declared.items():
-        if name not in names:
-            raise SchemaError(choices("column in kinds", name, names))
-        if kind not in KINDS:
-            raise SchemaError(choices(f"kind of column {name!r}", kind, KINDS))
+        check_choice("column in kinds", name, names, SchemaError)
+        check_choice(f"kind of column {name!r}", kind, KINDS, SchemaError)
     columns = []
     for name in names:
         kind = cast(Kind, declared[name]) if name in declared else _infer_kind(frame[name], name)

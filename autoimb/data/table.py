@@ -16,7 +16,7 @@ from pandas.api import types
 
 from autoimb.data.files import check_names, read_file
 from autoimb.data.values import numbers_of
-from autoimb.errors import SchemaError, TableError, TargetError, choices
+from autoimb.errors import SchemaError, TableError, TargetError, check_choice
 
 __all__ = [
     "as_column",
@@ -74,7 +74,9 @@ def frame_of(source: object, names: Sequence[str] | None = None) -> pd.DataFrame
         )
     source = in_pandas(source, "X")
     if isinstance(source, np.ndarray) and source.dtype.names:
-        source = _frame_of_records(source)
+        # Fields of several values become columns of arrays.
+        fields = {name: source[name] for name in source.dtype.names}
+        source = pd.DataFrame({n: f if f.ndim == 1 else list(f) for n, f in fields.items()})
     if isinstance(source, pd.DataFrame):
         frame = source.copy(deep=False)
         frame.columns = _texts(source.columns)
@@ -136,14 +138,11 @@ def _texts(labels: pd.Index) -> pd.Index:
     return pd.Index(names)
 
 
-def _frame_of_records(records: NDArray[Any]) -> pd.DataFrame:
-    """Convert a structured array to a table; fields of several values become columns of arrays."""
-    fields = {name: records[name] for name in records.dtype.names or ()}
-    return pd.DataFrame({name: f if f.ndim == 1 else list(f) for name, f in fields.items()})
-
-
 def _frame_of_array(source: object, names: Sequence[str] | None) -> pd.DataFrame:
-    array = source if isinstance(source, np.ma.MaskedArray) else _as_array(source)
+    try:
+        array = np.asanyarray(source, dtype=object if isinstance(source, list | tuple) else None)
+    except ValueError as error:
+        raise TableError(f"X can't be read as an array: {error}") from error
     if array.ndim < 2:
         shape = "1D" if array.ndim else "scalar"
         kind = "" if array.ndim else f" X is a {type(source).__name__}; collect a lazy table first."
@@ -162,13 +161,6 @@ def _frame_of_array(source: object, names: Sequence[str] | None) -> pd.DataFrame
         )
     frame = pd.DataFrame(array, columns=pd.Index(list(names), dtype=object))
     return frame.infer_objects() if array.dtype == object else frame
-
-
-def _as_array(source: object) -> NDArray[Any]:
-    try:
-        return np.asarray(source, dtype=object if isinstance(source, list | tuple) else None)
-    except ValueError as error:
-        raise TableError(f"X can't be read as an array: {error}") from error
 
 
 def read_table(source: str | os.PathLike[str] | pd.DataFrame | NDArray[Any]) -> pd.DataFrame:
@@ -222,8 +214,7 @@ def split_target(frame: pd.DataFrame, target: str) -> tuple[pd.DataFrame, pd.Ser
     TargetError
         If there is no such column, or no other column.
     """
-    if target not in frame.columns:
-        raise TargetError(choices("target column", target, frame.columns))
+    check_choice("target column", target, frame.columns, TargetError)
     if frame.shape[1] == 1:
         raise TargetError(f"The table has no column other than the target {target!r}.")
     return frame.drop(columns=[target]), frame[target]
@@ -254,8 +245,7 @@ def split_weight(
     """
     if name is None:
         return frame, None
-    if name not in frame.columns:
-        raise SchemaError(choices("weight column", name, frame.columns))
+    check_choice("weight column", name, frame.columns, SchemaError)
     if frame.shape[1] == 1:
         raise SchemaError(
             f"The table has no column other than the weights {name!r} and the target."

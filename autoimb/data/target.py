@@ -109,7 +109,9 @@ def encode_target(
         code = len(counts) - 1 - int(np.argmin(counts[::-1]))
     else:
         code = _find_label(classes, positive, role="positive class")
-    return Target(codes, classes, code, _rare_notices(classes, counts), counts)
+    rare = [f"{text_of(classes[c])!r} ({counts[c]})" for c in np.flatnonzero(counts < 3)]
+    notice = f"Classes with one or two rows, whose scores are meaningless: {', '.join(rare)}."
+    return Target(codes, classes, code, (notice,) if rare else (), counts)
 
 
 def check_few_numbers(classes: NDArray[Any]) -> None:
@@ -245,13 +247,6 @@ def _find_label(classes: NDArray[Any], label: object, *, role: str) -> int:
     if text_of(label) not in texts:
         raise TargetError(choices(role, label, texts))
     return texts.index(text_of(label))
-
-
-def _rare_notices(classes: NDArray[Any], counts: NDArray[np.int64]) -> tuple[str, ...]:
-    rare = [f"{text_of(classes[code])!r} ({counts[code]})" for code in np.where(counts < 3)[0]]
-    if not rare:
-        return ()
-    return (f"Classes with one or two rows, whose scores are meaningless: {', '.join(rare)}.",)
 
 
 def match_labels(labels: object, classes: NDArray[Any]) -> NDArray[np.int64]:

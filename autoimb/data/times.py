@@ -124,7 +124,7 @@ def read_times(
         if gap is not None:
             raise OptionError(f"gap={shown(gap)} needs time=, the observation times of the rows.")
         return None
-    columns = values_of_rows("time", time, frame)
+    columns = values_of_rows("time", time, frame, need="one")
     names, n_rows = column_names(time), len(frame)
     if further is not None:
         if not names:
@@ -132,7 +132,7 @@ def read_times(
                 "time= must name columns if there is an eval_set, whose rows need times as well; "
                 "got an array."
             )
-        for name, values in values_of_rows("time", time, further).items():
+        for name, values in values_of_rows("time", time, further, need="one").items():
             columns[name] = pd.concat([columns[name], values], ignore_index=True)
     # Each column is converted to numbers; several columns are combined to ranks.
     read = {name: _numbers(values.reset_index(drop=True), name) for name, values in columns.items()}
@@ -164,12 +164,6 @@ def read_times(
 
 def _numbers(values: pd.Series, name: str) -> tuple[Floats, bool]:
     """Return the values of a column as days or numbers, and whether they are days."""
-    missing = values.isna().to_numpy()
-    if missing.any():
-        raise OptionError(
-            f"time: {name} has no value in {int(missing.sum())} rows, the first is row "
-            f"{int(missing.argmax())}; each row needs one."
-        )
     with suppress(SchemaError):
         return numbers_of(values, name), False
     forms = date_formats(values, name)

@@ -17,6 +17,7 @@ from autoimb.assessment.calibration import (
 )
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import Metric, get_metric
+from autoimb.budget import Deadline
 from autoimb.data.rarity import minority_count
 from autoimb.errors import DeadlineExceeded, InfeasibleError
 from autoimb.evaluation.limits import Limits, deployable_trees
@@ -41,6 +42,9 @@ from autoimb.training.fit import Trained, train_strategy
 from autoimb.training.plan import Plan
 
 __all__ = ["evaluate", "within"]
+
+# Largest share of a trial's time reserved for calibration and scores.
+_MAX_SCORING_SHARE = 1 / 3
 
 
 def within(outcome: Outcome, limits: Limits) -> Outcome:
@@ -82,7 +86,8 @@ def evaluate(task: Task, trial: Trial) -> Outcome:
 def _networks(task: Task, trial: Trial, measure: Measure) -> Outcome:
     """Train the networks of a strategy."""
     strategy, plan = trial.strategy, task.plan
-    trained = train_strategy(strategy, plan, task.parts, measure=measure, deadline=trial.deadline)
+    deadline = _training_deadline(task, trial)
+    trained = train_strategy(strategy, plan, task.parts, measure=measure, deadline=deadline)
     raw = _out_of_fold(trained, task)
     if not np.isfinite(raw).all():
         return Failed("The training diverged: some probabilities are not finite.")
@@ -108,7 +113,8 @@ def _partner(task: Task, trial: Trial, measure: Measure) -> Outcome:
     else:
         iterations = forest_trees(dataset, plan, partner)
     folds, costs = plan.folds.folds, plan.class_costs
-    growth = Growth(iterations, measure, trial.deadline, partial(_deployable, task))
+    deadline = _training_deadline(task, trial)
+    growth = Growth(iterations, measure, deadline, partial(_deployable, task))
     grown = fit_trees(dataset, folds, partner, growth, seed=plan.seed, class_costs=costs)
     raw = np.zeros((len(dataset.y), dataset.n_classes))
     for fold, posterior in zip(folds, grown.posteriors):
@@ -127,6 +133,14 @@ def _deployable(task: Task, fold: int, trees: FittedTrees) -> int:
     return deployable_trees(
         trees, encoder=encoder, n_classes=n_classes, plan=task.plan, limits=task.limits
     )
+
+
+def _training_deadline(task: Task, trial: Trial) -> Deadline:
+    """Return the deadline of training, which leaves time for calibration and scores."""
+    cells = len(task.judge.y) * task.dataset.n_classes
+    seconds = task.plan.policy.reserves.scoring_cell_seconds * cells
+    longest = _MAX_SCORING_SHARE * max(trial.deadline.left(), 0.0)
+    return trial.deadline.sooner(min(seconds, longest))
 
 
 def _fitted(

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
+from autoimb.arrays import Floats
 from autoimb.assessment.checks import REFERENCE_ERRORS, Finding, run_checks
 from autoimb.assessment.evidence import ResultEvidence, label_changes
 from autoimb.assessment.judge import Judge, Prediction
@@ -29,8 +27,6 @@ __all__ = [
 # Largest share of the remaining time for one reference.
 _REFERENCE_SHARE = 0.4
 
-Floats = NDArray[np.float64]
-
 # Seconds for each row and class to tune labels of several classes.
 LABEL_SECONDS = 1e-5
 # Name of the contender for partners.
@@ -41,9 +37,7 @@ UNCHECKED = ("networks", "none")
 CHOSEN = (*UNCHECKED, TREES)
 
 
-def cross_validate_references(
-    result: SearchResult, deadline: Deadline
-) -> tuple[dict[str, Floats], dict[str, str]]:
+def cross_validate_references(result: SearchResult, deadline: Deadline) -> dict[str, Floats]:
     """Cross-validate the references, cheapest first, as long as time permits.
 
     Sees: the study's rows, fold by fold.
@@ -58,8 +52,7 @@ def cross_validate_references(
     -------
     dict of str to float64 ndarray of shape (n, C)
         Probabilities of the scored rows by reference, first those of the class rates alone.
-    dict of str to str
-        Reasons for omitted references.
+        References without time are omitted.
     """
     task = result.preparation.task
     dataset, plan, judge = task.dataset, task.plan, task.judge
@@ -69,7 +62,6 @@ def cross_validate_references(
     if judge.metric.kind == "label" and dataset.n_classes > 2:
         label_seconds = LABEL_SECONDS * len(dataset.y) * dataset.n_classes
     probabilities = {"prior": prior_reference(judge.y, judge.weight, dataset.n_classes)}
-    left_out = {}
     # Each reference may use a share of the remaining time.
     for reference in REFERENCES:
         seconds = _REFERENCE_SHARE * deadline.left() - label_seconds
@@ -78,9 +70,7 @@ def cross_validate_references(
             probabilities[reference.name] = cross_validate(
                 reference, dataset, plan.folds, encoders, steps=steps, random_state=plan.seed
             )
-        else:
-            left_out[reference.name] = "there was no time left for it"
-    return probabilities, left_out
+    return probabilities
 
 
 @dataclass(frozen=True)
@@ -157,34 +147,27 @@ def standings(
     return standing_by_name
 
 
-def compare_references(
-    standing_by_name: Mapping[str, Standing], left_out: Mapping[str, str]
-) -> list[Row]:
+def compare_references(standing_by_name: Mapping[str, Standing]) -> list[Row]:
     """Return the rows that compare references with the reported score.
 
     Parameters
     ----------
     standing_by_name : mapping of str to Standing
         Standings by contender; trees are the best partner, which is not refitted.
-    left_out : mapping of str to str
-        Reasons for omitted references.
 
     Returns
     -------
     list of dict
     """
-    rows = []
+    rows: list[Row] = []
     for name in ("prior", TREES, *(reference.name for reference in REFERENCES)):
         standing = standing_by_name.get(name)
-        reason = left_out.get(name, "no partner was grown") if standing is None else ""
-        rows.append(
-            {
-                "name": name,
-                "difference": None if standing is None else standing.difference,
-                "error": None if standing is None else standing.error,
-                "reason": reason,
-            }
-        )
+        if standing is None:
+            reason = "no partner was grown" if name == TREES else "there was no time left for it"
+            rows.append({"name": name, "difference": None, "error": None, "reason": reason})
+        else:
+            gap = {"difference": standing.difference, "error": standing.error}
+            rows.append({"name": name, **gap, "reason": ""})
     return rows
 
 

@@ -14,14 +14,8 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from autoimb.assessment.checks import REFERENCE_ERRORS, Finding
-from autoimb.assessment.uncertainty import expected_in_words
-from autoimb.report.formats import (
-    FILTERS,
-    deployed_in_words,
-    plain,
-    rate_in_words,
-    test_in_words,
-)
+from autoimb.assessment.uncertainty import expected_in_words, with_interval
+from autoimb.report.formats import FILTERS, count, percent, plain
 
 if TYPE_CHECKING:
     import jinja2
@@ -29,6 +23,11 @@ if TYPE_CHECKING:
 __all__ = ["Facts", "Row", "render"]
 
 RECALL_TARGETS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+FORECASTS = {
+    "all": "all blocks of time",
+    "decaying": "a mean in which later blocks of time weigh more",
+    "newest": "the newest block of time",
+}
 NAMES = {
     "winner": "Winner",
     "networks": "Networks alone",
@@ -83,8 +82,6 @@ class Facts:
     verdict : str
         Text: whether the rare class needs special treatment on this table, what the result is, and
         which references are better.
-    failures : list of dict
-        Infeasible, failed and timed-out trials: trial, strategy, status and reason.
     timing : dict of str to float
         Seconds by stage of the search.
     versions : dict of str to str
@@ -138,7 +135,6 @@ class Facts:
     confusion: Row
     leaderboard: list[Row]
     verdict: str
-    failures: list[Row]
     timing: dict[str, float]
     versions: dict[str, str]
     notices: list[str]
@@ -172,17 +168,45 @@ class Facts:
     @property
     def rate_sentence(self) -> str:
         """The expected rate on later rows in words; empty if rows have no times."""
-        return rate_in_words(self.time["rate"], str(self.profile["positive"])) if self.time else ""
+        if not self.time:
+            return ""
+        rate = self.time["rate"]
+        value, low, high = (percent(rate[name], 2) for name in ("value", "low", "high"))
+        return (
+            f"Expected rate of {self.profile['positive']} on later rows: {value} (95 % interval "
+            f"{low} to {high}), by {FORECASTS[rate['rule']]}; probabilities are at this rate."
+        )
 
     @property
     def test_sentence(self) -> str:
         """The score on the test rows in words; empty without test rows."""
-        return test_in_words(self.test, str(self.profile["positive"])) if self.test else ""
+        if not self.test:
+            return ""
+        test, positive, asked = self.test, self.profile["positive"], self.test["scores"][0]
+        metric = asked["metric"].replace("_", " ")
+        score = with_interval(asked["value"], asked["low"], asked["high"])
+        part = "" if test["rows"] == test["given"] else f" (some of {count(test['given'])})"
+        return (
+            f"Test: {metric} {score} on {count(test['rows'])} rows{part} that nothing else saw, "
+            f"{count(test['counts'][positive])} of class {positive}."
+        )
 
     @property
     def deployed_sentence(self) -> str:
-        """The resources of the deployed winner in words."""
-        return deployed_in_words(self.deployed)
+        """Size and prediction time of the deployed winner in words, with the user's limits."""
+        deployed = self.deployed
+
+        def limit_text(name: str, unit: float) -> str:
+            limit, counted = deployed[f"max_{name}"], deployed[f"counted_{name}"]
+            if limit is None or counted is None:
+                return ""
+            return f" (counted {counted / unit:.3g}, at most {limit / unit:.3g})"
+
+        size, seconds = (deployed["bytes"] or 0.0) / 1e6, deployed["seconds"] or 0.0
+        return (
+            f"The file has {size:.3g} MB{limit_text('bytes', 1e6)}; {deployed['rows']:,} rows take "
+            f"{seconds:.3g} s on one thread of this machine{limit_text('seconds', 1.0)}."
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return the facts as strict JSON values (numpy numbers unpacked, NaN as None)."""
@@ -214,6 +238,10 @@ def render(facts: Facts) -> str:
     base_rate = next(c["share"] for c in content.profile["classes"] if c["label"] == positive)
     decided = _decision_counts(content.confusion, positive)
     members = {strategy["trial"] for strategy in content.winner["strategies"]}
+    failed = sorted(
+        (row for row in content.leaderboard if row["status"] != "complete"),
+        key=lambda row: row["trial"],
+    )
     return _template().render(
         facts=content,
         positive=positive,
@@ -221,10 +249,11 @@ def render(facts: Facts) -> str:
         decided=decided,
         names=NAMES,
         errors=REFERENCE_ERRORS,
-        operating_points=_operating_points(content.curves.get("winner"), base_rate),
+        operating_points=_operating_points(content.curves["winner"], base_rate),
         statuses=Counter(row["status"] for row in content.leaderboard),
         members=members,
-        failures=Counter((row["status"], row["reason"]) for row in content.failures),
+        failed=failed,
+        failures=Counter((row["status"], row["reason"]) for row in failed),
         pr_figure=figures.precision_recall(
             {NAMES.get(name, name): curve for name, curve in content.curves.items()},
             base_rate=base_rate,
@@ -260,10 +289,10 @@ def _decision_counts(confusion: Row, positive: str) -> Row:
     }
 
 
-def _operating_points(curve: dict[str, list[float]] | None, base_rate: float) -> list[Row]:
+def _operating_points(curve: dict[str, list[float]], base_rate: float) -> list[Row]:
     """Return the precision and the alarms by which the winner reaches each target recall."""
     points: list[Row] = []
-    on_curve = list(zip(curve["precision"], curve["recall"])) if curve else []
+    on_curve = list(zip(curve["precision"], curve["recall"]))
     for target in RECALL_TARGETS:
         # The best point is the most precise one that reaches the target recall.
         reached = [(p, r) for p, r in on_curve if r >= target and p > 0]

@@ -1,20 +1,14 @@
-"""Curves and tables of the report, computed from probabilities and labels."""
+"""Curves of the report, computed from probabilities."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from autoimb.assessment.metrics import confusion_counts
+from autoimb.arrays import Floats, Mask
 
-__all__ = ["confusion", "precision_recall", "reliability"]
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Mask = NDArray[np.bool_]
+__all__ = ["precision_recall", "reliability"]
 
 CURVE_POINTS = 200
 MAX_BINS = 8
@@ -83,22 +77,3 @@ def reliability(hit: Mask, proba: Floats, weight: Floats) -> list[dict[str, Any]
             }
         )
     return result
-
-
-def confusion(y: Ints, labels: Ints, names: Sequence[str]) -> dict[str, Any]:
-    """Count rows by true class and label.
-
-    Parameters
-    ----------
-    y, labels : ndarray of int64, shape (n,)
-        True and predicted codes.
-    names : sequence of str
-        Labels of the classes, in the order of the codes.
-
-    Returns
-    -------
-    dict
-        The labels, and the matrix of rows by true (outer) and predicted class (inner).
-    """
-    counts = confusion_counts(y, labels, n_classes=len(names))
-    return {"labels": list(names), "matrix": counts.astype(int).tolist()}

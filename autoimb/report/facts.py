@@ -6,24 +6,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import numpy as np
-from numpy.typing import NDArray
 
+from autoimb.arrays import Floats
 from autoimb.assessment.checks import AHEAD
 from autoimb.assessment.duels import Gain, Verdict
 from autoimb.assessment.judge import Judge, Prediction
-from autoimb.assessment.metrics import Metric, get_metric
+from autoimb.assessment.metrics import Metric, confusion_counts, get_metric
 from autoimb.assessment.uncertainty import spread
-from autoimb.budget import Deadline
+from autoimb.budget import FOREVER, Deadline
 from autoimb.evaluation.limits import limits_beyond
 from autoimb.policy import SearchPolicy
-from autoimb.report import curves
-from autoimb.report.against import (
-    Standing,
-    check_result,
-    compare_references,
-    cross_validate_references,
-    standings,
-)
+from autoimb.report import against, curves
 from autoimb.report.build import Facts, Row
 from autoimb.report.formats import rule_in_words
 from autoimb.report.planned import plan_facts, profile_facts
@@ -31,15 +24,12 @@ from autoimb.runs.record import TrialRecord
 from autoimb.runtime.worker import one_thread
 from autoimb.search.search import SearchResult, versions
 from autoimb.search.untouched import Tested
-from autoimb.space.components import COMPONENTS
 from autoimb.space.strategy import option_of
 
 __all__ = ["METHOD_COLUMNS", "STANDARD_METRICS", "build_facts", "leaderboard"]
 
 # Share of the remaining time for the scores of the report.
 _FACTS_SHARE = 0.5
-
-Floats = NDArray[np.float64]
 
 STANDARD_METRICS = (
     "average_precision",
@@ -55,11 +45,11 @@ METHOD_COLUMNS = (
     *("component", "option", "method", "word", "gain", "low", "high"),
     *("log_loss_gain", "log_loss_low", "log_loss_high", "p_value", "sentence"),
 )
-NO_SCORE = ("failed", "infeasible", "timeout", "killed")
 LABELS_SHARE = 0.5  # share of the time for scores that labels may use
 
 
-def build_facts(result: SearchResult, *, deadline: Deadline | None = None) -> Facts:
+@one_thread()
+def build_facts(result: SearchResult, *, deadline: Deadline = FOREVER) -> Facts:
     """Compute the facts of the report.
 
     Sees: the scored rows, with out-of-fold probabilities and cross-fitted labels only.
@@ -76,18 +66,8 @@ def build_facts(result: SearchResult, *, deadline: Deadline | None = None) -> Fa
     -------
     Facts
     """
-    deadline = deadline or Deadline()
-    with one_thread():
-        references, left_out = cross_validate_references(result, deadline)
-        return _facts(result, references, left_out, deadline.fraction(_FACTS_SHARE))
-
-
-def _facts(
-    result: SearchResult,
-    references: Mapping[str, Floats],
-    left_out: Mapping[str, str],
-    deadline: Deadline,
-) -> Facts:
+    references = against.cross_validate_references(result, deadline)
+    deadline = deadline.fraction(_FACTS_SHARE)
     preparation, study, selection = result.preparation, result.study, result.selection
     task = preparation.task
     judge = task.judge.until(deadline.fraction(LABELS_SHARE))
@@ -96,14 +76,15 @@ def _facts(
     contenders = {name: judge.of_counted(prediction) for name, prediction in contenders.items()}
     judge = judge.counted
     proba, labels = contenders["winner"]
+    matrix = confusion_counts(judge.y, labels, n_classes=judge.metric.n_classes)
     names, positive = list(preparation.profile.class_names), task.dataset.positive
     hit = judge.y == positive
     weight = np.ones(len(hit)) if judge.weight is None else judge.weight
     policy = task.plan.policy
-    standing_by_name = standings(judge, contenders, selection.reported, policy, deadline)
+    standing_by_name = against.standings(judge, contenders, selection.reported, policy, deadline)
     checks = (
         *result.findings,
-        *check_result(result, contenders["winner"], standing_by_name, deadline),
+        *against.check_result(result, contenders["winner"], standing_by_name, deadline),
     )
     ahead = [finding.evidence for finding in checks if finding.code == AHEAD]
     return Facts(
@@ -117,19 +98,18 @@ def _facts(
             for name, (contender_proba, _) in contenders.items()
             if name != "prior"
         },
-        confusion=curves.confusion(judge.y, labels, names),
+        confusion={"labels": names, "matrix": matrix.astype(int).tolist()},
         leaderboard=leaderboard(
             study.records, reported=dict.fromkeys(selection.weights, selection.reported.value)
         ),
         methods=_methods(result.verdict),
         verdict=" ".join([result.verdict.sentence, selection.sentence, *ahead]),
-        failures=_failures(study.records),
         timing={stage: float(seconds) for stage, seconds in result.timing.items()},
         versions=versions(),
         notices=_notices(result),
         reliability=curves.reliability(hit, proba[:, positive], weight),
         created=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        references=compare_references(standing_by_name, left_out),
+        references=against.compare_references(standing_by_name),
         checks=[finding.to_json() for finding in checks],
         test=None if result.tested is None else _test(result.tested, names),
         reported={**selection.reported.to_json(), "averaging": _averaging(result)},
@@ -149,18 +129,17 @@ def _by_time(result: SearchResult, judge: Judge, winner: Prediction) -> Row | No
     rows = []
     for block in np.unique(judge.period):
         in_block = judge.period == block
-        part, value = judge.take(in_block), None
+        y, block_weight, block_times = judge.y[in_block], weight[in_block], times.values[in_block]
         proba, labels = (values[in_block] for values in winner)
-        if block > 0:
-            value = judge.metric(part.y, proba, labels, weight=part.weight)
+        value = judge.metric(y, proba, labels, weight=block_weight) if block > 0 else None
         rows.append(
             {
-                "first": times.text(times.values[in_block].min()),
-                "last": times.text(times.values[in_block].max()),
-                "rows": int(in_block.sum()),
-                "positives": int((part.y == positive).sum()),
-                "rate": float(np.average(part.y == positive, weights=weight[in_block])),
-                "mean_probability": float(np.average(proba[:, positive], weights=weight[in_block])),
+                "first": times.text(block_times.min()),
+                "last": times.text(block_times.max()),
+                "rows": len(y),
+                "positives": int((y == positive).sum()),
+                "rate": float(np.average(y == positive, weights=block_weight)),
+                "mean_probability": float(np.average(proba[:, positive], weights=block_weight)),
                 "score": value,
             }
         )
@@ -213,7 +192,7 @@ def leaderboard(
             "seconds": record.seconds,
             "stage": record.stage,
             "strategy": record.strategy.describe(),
-            **{component: str(getattr(record.strategy, component)) for component in COMPONENTS},
+            **{name: str(choice) for name, choice in record.strategy.choices.items()},
             "reason": record.reason,
         }
         for record in sorted(records, key=lambda record: record.rank)
@@ -247,10 +226,11 @@ def _contenders(
     return contenders
 
 
-def _metrics(asked: Metric) -> list[Metric]:
-    """Return the requested metric and the standard ones."""
-    return [asked] + [
-        get_metric(name, n_classes=asked.n_classes, positive=asked.positive)
+def _judges(judge: Judge) -> list[Judge]:
+    """Return the judges by the requested metric and by the standard ones."""
+    asked = judge.metric
+    return [judge] + [
+        judge.with_metric(get_metric(name, n_classes=asked.n_classes, positive=asked.positive))
         for name in STANDARD_METRICS
         if name != asked.name
     ]
@@ -259,10 +239,9 @@ def _metrics(asked: Metric) -> list[Metric]:
 def _test(tested: Tested, names: Sequence[str]) -> Row:
     """Return the scores on the test rows, which had no influence on the search."""
     codes, scores = tested.judge.y, []
-    for metric in _metrics(tested.judge.metric):
-        judge = tested.judge.with_metric(metric)
+    for judge in _judges(tested.judge):
         score = judge.score(*tested.prediction)
-        scores.append(_score_row(metric, judge.interval(score.value, score.error)))
+        scores.append(_score_row(judge.metric, judge.interval(score.value, score.error)))
     return {
         "given": tested.n_given,
         "rows": len(codes),
@@ -274,7 +253,7 @@ def _test(tested: Tested, names: Sequence[str]) -> Row:
 def _scores(
     judge: Judge,
     contenders: Mapping[str, Prediction],
-    standing_by_name: Mapping[str, Standing],
+    standing_by_name: Mapping[str, against.Standing],
     policy: SearchPolicy,
     deadline: Deadline,
 ) -> list[Row]:
@@ -284,15 +263,15 @@ def _scores(
         | _score_row(judge.metric, (standing.value, standing.low, standing.high))
         for name, standing in standing_by_name.items()
     ]
-    for metric in _metrics(judge.metric)[1:]:
-        metric_judge = judge.with_metric(metric)
+    for metric_judge in _judges(judge)[1:]:
         for name, prediction in contenders.items():
             if deadline.expired:
                 return rows
             score = metric_judge.reported_score(prediction, policy.result.rare_rows_per_group)
             error = metric_judge.with_training(score.error, policy)
             interval = metric_judge.interval(score.value, error)
-            rows.append({"name": name, "standing": ""} | _score_row(metric, interval))
+            row = _score_row(metric_judge.metric, interval)
+            rows.append({"name": name, "standing": ""} | row)
     return rows
 
 
@@ -324,34 +303,20 @@ def _gain_values(gain: Gain | None) -> tuple[float | None, float | None, float |
     return (None, None, None) if gain is None else (gain.value, *gain.interval)
 
 
-def _failures(records: Iterable[TrialRecord]) -> list[Row]:
-    return [
-        {
-            "trial": record.number,
-            "strategy": record.strategy.describe(),
-            "status": record.status,
-            "reason": record.reason,
-        }
-        for record in sorted(records, key=lambda record: record.number)
-        if record.status in NO_SCORE
-    ]
-
-
 def _winner(result: SearchResult, names: Sequence[str]) -> Row:
     selection, pipeline = result.selection, result.pipeline
     by_number = {record.number: record.strategy for record in result.records}
     strategies: list[Row] = []
     for number, weight in selection.weights.items():
         strategy = by_number[number]
+        options = {name: option_of(name, choice) for name, choice in strategy.choices.items()}
         strategies.append(
             {
                 "trial": number,
                 "weight": weight,
                 "description": strategy.describe(),
                 "strategy": strategy.to_json(),
-                "summaries": {
-                    name: option_of(name, getattr(strategy, name)).summary for name in COMPONENTS
-                },
+                "summaries": {name: option.summary for name, option in options.items()},
             }
         )
     description = strategies[0]["description"]

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -25,20 +25,14 @@ if TYPE_CHECKING:
 __all__ = ["precision_recall", "progress", "reliability"]
 
 # Placeholder colours that no palette contains; `_inline` replaces them by the page's variables.
-INK, MUTED, LINE, ACCENT, SECOND, THIRD = (f"#0a0b{i:02x}" for i in range(1, 7))
-VARIABLES = {
-    INK: "var(--ink)",
-    MUTED: "var(--muted)",
-    LINE: "var(--line)",
-    ACCENT: "var(--accent)",
-    SECOND: "var(--second)",
-    THIRD: "var(--third)",
-}
-# Colour, width and dashes of the first contenders; further contenders are not drawn.
-STYLES = (
-    (ACCENT, 2.0, "-"),
-    (SECOND, 1.4, "-"),
-    (THIRD, 1.4, "--"),
+VARIABLES = ("ink", "muted", "line", "accent", "second", "third")
+COLORS = [f"#0a0b{i:02x}" for i in range(1, 7)]
+INK, MUTED, LINE, ACCENT, SECOND, THIRD = COLORS
+# Lines of the first contenders; further contenders are not drawn.
+STYLES: tuple[dict[str, Any], ...] = (
+    {"color": ACCENT, "linewidth": 2.0},
+    {"color": SECOND, "linewidth": 1.4},
+    {"color": THIRD, "linewidth": 1.4, "linestyle": "--"},
 )
 SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -62,7 +56,7 @@ def precision_recall(
     *,
     base_rate: float,
     point: tuple[float, float] | None = None,
-) -> str | None:
+) -> str:
     """Draw precision against recall for each contender.
 
     Parameters
@@ -76,22 +70,12 @@ def precision_recall(
 
     Returns
     -------
-    str or None
-        An ``<svg>`` element; None without curves.
+    str
+        An ``<svg>`` element.
     """
-    if not curves:
-        return None
-    with _settings():
-        figure, axes = _axes(6.4, 4.0)
-        for (name, curve), (color, width, dashes) in zip(curves.items(), STYLES):
-            axes.plot(
-                curve["recall"],
-                curve["precision"],
-                color=color,
-                linewidth=width,
-                linestyle=dashes,
-                label=name,
-            )
+    with _figure(4.0) as (figure, axes):
+        for (name, curve), style in zip(curves.items(), STYLES):
+            axes.plot(curve["recall"], curve["precision"], label=name, **style)
         axes.axhline(base_rate, color=MUTED, linewidth=1, linestyle=":", label="chance")
         if point is not None:
             axes.plot(*point, "o", color=ACCENT, markersize=7, label="decision rule", clip_on=False)
@@ -120,8 +104,7 @@ def reliability(bins: Sequence[Mapping[str, Any]]) -> str | None:
     observed = [b["observed"] for b in bins]
     low, high = wilson(np.array(observed), np.array([b["count"] for b in bins]))
     top = min(1.0, 1.08 * max(*predicted, *high, 0.01))
-    with _settings():
-        figure, axes = _axes(6.4, 3.4)
+    with _figure(3.4) as (figure, axes):
         axes.plot((0, top), (0, top), color=MUTED, linewidth=1, linestyle=":", label="perfect")
         axes.fill_between(predicted, low, high, color=ACCENT, alpha=0.15, linewidth=0)
         axes.plot(
@@ -159,8 +142,7 @@ def progress(
     from matplotlib.ticker import MaxNLocator
 
     trials, values, errors = zip(*sorted(scored))
-    with _settings():
-        figure, axes = _axes(6.4, 3.0)
+    with _figure(3.0) as (figure, axes):
         axes.errorbar(trials, values, yerr=errors, fmt="none", ecolor=LINE, elinewidth=1, zorder=1)
         axes.plot(trials, values, "o", color=SECOND, markersize=4, label="trial ± standard error")
         won = [(trial, value) for trial, value, _ in scored if trial in members]
@@ -172,29 +154,24 @@ def progress(
         return _inline(figure, name="trials", title="Search score of each complete trial")
 
 
-def _settings() -> AbstractContextManager[None]:
+@contextmanager
+def _figure(height: float) -> Iterator[tuple[Figure, Axes]]:
+    """Create a figure, and use its settings until it is saved."""
     from matplotlib import style
-
-    # The default style makes figures independent of a matplotlibrc file of the user.
-    return style.context(["default", SETTINGS])
-
-
-def _axes(width: float, height: float) -> tuple[Figure, Axes]:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(visible=True)
-    axes.set_axisbelow(True)
-    return figure, axes
+    # The default style makes figures independent of a matplotlibrc file of the user.
+    with style.context(["default", SETTINGS]):
+        figure = Figure(figsize=(6.4, height), layout="constrained")
+        axes = figure.add_subplot()
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(visible=True)
+        axes.set_axisbelow(True)
+        yield figure, axes
 
 
 def _inline(figure: Figure, *, name: str, title: str) -> str:
     """Return the figure as an ``<svg>`` element whose ids are unique in the page."""
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-
-    FigureCanvasSVG(figure)
     buffer = io.StringIO()
     figure.savefig(
         buffer,
@@ -210,7 +187,7 @@ def _inline(figure: Figure, *, name: str, title: str) -> str:
     svg = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", svg)
     svg = re.sub(r'<svg ([^>]*?)width="[^"]*"', r"<svg \1", svg, count=1)
     svg = re.sub(r'<svg ([^>]*?)height="[^"]*"', r"<svg \1", svg, count=1)
-    for stand_in, variable in VARIABLES.items():
-        svg = svg.replace(stand_in, variable)
+    for color, variable in zip(COLORS, VARIABLES):
+        svg = svg.replace(color, f"var(--{variable})")
     label = escape(title)
     return svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)

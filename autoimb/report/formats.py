@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from autoimb.assessment.uncertainty import digits_of, with_interval
+from autoimb.assessment.uncertainty import digits_of
 
 if TYPE_CHECKING:
     from autoimb.assessment.decision import DecisionRule
@@ -16,15 +16,12 @@ __all__ = [
     "as_text",
     "count",
     "decimals",
-    "deployed_in_words",
     "duration",
     "percent",
     "plain",
-    "rate_in_words",
     "rule_in_words",
     "scored",
     "signed",
-    "test_in_words",
 ]
 
 
@@ -38,9 +35,9 @@ def scored(value: float | None, error: float | None) -> str:
     return decimals(value, digits_of(error))
 
 
-def signed(value: float | None, digits: int = 4) -> str:
+def signed(value: float | None) -> str:
     """Format a difference with its sign."""
-    return "–" if value is None else f"{value:+.{digits}f}".replace("-", "−")
+    return "–" if value is None else f"{value:+.4f}".replace("-", "−")
 
 
 def count(value: int | None) -> str:
@@ -58,57 +55,14 @@ def percent(share: float | None, digits: int = 1) -> str:
     return f"{100 * share:.{digits}f} %"
 
 
-def duration(seconds: float | None) -> str:
+def duration(seconds: float) -> str:
     """Format a duration in seconds as readable text: ``4 min 12 s``."""
-    if seconds is None:
-        return "–"
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def test_in_words(test: Mapping[str, Any], positive: str) -> str:
-    """Return the score on the test rows in words, the last line of the report and the CLI."""
-    asked = test["scores"][0]
-    part = "" if test["rows"] == test["given"] else f" (some of {count(test['given'])})"
-    score = with_interval(asked["value"], asked["low"], asked["high"])
-    return (
-        f"Test: {asked['metric'].replace('_', ' ')} {score} on {count(test['rows'])} rows{part} "
-        f"that nothing else saw, {count(test['counts'][positive])} of class {positive}."
-    )
-
-
-def rate_in_words(rate: Mapping[str, Any], positive: str) -> str:
-    """Return the expected rate of the positive class on later rows in words."""
-    rules = {
-        "all": "all blocks of time",
-        "decaying": "a mean in which later blocks of time weigh more",
-        "newest": "the newest block of time",
-    }
-    return (
-        f"Expected rate of {positive} on later rows: {percent(rate['value'], 2)} (95 % interval "
-        f"{percent(rate['low'], 2)} to {percent(rate['high'], 2)}), by {rules[rate['rule']]}; "
-        "probabilities are at this rate."
-    )
-
-
-def deployed_in_words(deployed: Mapping[str, float | None]) -> str:
-    """Return the size and prediction time of the result in words, with the user's limits."""
-
-    def limit_text(name: str, unit: float) -> str:
-        limit, counted = deployed[f"max_{name}"], deployed[f"counted_{name}"]
-        if limit is None or counted is None:
-            return ""
-        return f" (counted {counted / unit:.3g}, at most {limit / unit:.3g})"
-
-    size, seconds = (deployed["bytes"] or 0.0) / 1e6, deployed["seconds"] or 0.0
-    return (
-        f"The file has {size:.3g} MB{limit_text('bytes', 1e6)}; {deployed['rows']:,} rows take "
-        f"{seconds:.3g} s on one thread of this machine{limit_text('seconds', 1.0)}."
-    )
 
 
 def plain(value: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import copy, deepcopy
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -79,9 +79,9 @@ class DryRun:
 
     def to_json(self) -> dict[str, Any]:
         """Return strict JSON values, with findings as ``"checks"`` as in a report."""
-        values = {item.name: plain(getattr(self, item.name)) for item in fields(self)}
-        del values["findings"]
-        return values | {"checks": [plain(asdict(finding)) for finding in self.findings]}
+        values: dict[str, Any] = plain(asdict(self))
+        values["checks"] = values.pop("findings")
+        return values
 
     def __str__(self) -> str:
         """Return the description as text of several lines."""

@@ -45,6 +45,8 @@ NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
 class RunFolder:
     """One RUN folder: `open` locks it for a search, `view` reads it.
 
+    As a context manager it is closed at the end, and discarded before after an error of autoimb.
+
     Attributes
     ----------
     path, cache : Path
@@ -156,8 +158,10 @@ class RunFolder:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with contextlib.closing(self):
+            if kind is not None and issubclass(kind, AutoImbError):
+                self.discard()
 
     def read_run(self) -> dict[str, Any]:
         """Read ``run.json``; return an empty dict if it does not exist.
@@ -167,18 +171,11 @@ class RunFolder:
         RunError
             If its content is not what `update_run` wrote.
         """
-        try:
-            run: dict[str, Any] = msgspec.json.decode(self._run.read_bytes())
-            is_intact = run.pop("sha256") == _hash_of(run)
-        except FileNotFoundError:
-            return {}
-        except OSError:
-            raise
-        except Exception as error:
-            # Damaged content may be no text, no JSON or another value.
-            raise RunError(f"{self._run} is damaged: {reason_of(error)}.") from error
-        if not is_intact:
-            raise RunError(f"{self._run} is damaged: checksum mismatch.")
+        run: dict[str, Any] = {}
+        with contextlib.suppress(FileNotFoundError), understood(self._run, "content"):
+            run = msgspec.json.decode(self._run.read_bytes())
+            if run.pop("sha256") != _hash_of(run):
+                raise RunError(f"{self._run} is damaged: checksum mismatch.")
         return run
 
     def update_run(self, sections: Mapping[str, Any]) -> None:
@@ -208,10 +205,9 @@ class RunFolder:
     def _lock_if_possible(self) -> None:
         """Lock the folder; without locks of the file system, users must keep searches apart."""
         try:
-            self._lock.acquire()
-        except NotImplementedError:
             # filelock reports some file systems without locks by this exception.
-            pass
+            with contextlib.suppress(NotImplementedError):
+                self._lock.acquire()
         except OSError as error:
             if error.errno not in NO_LOCKS:
                 raise

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
@@ -19,11 +19,9 @@ from autoimb.assessment.calibration import Calibrator, Finishing
 from autoimb.assessment.uncertainty import Score
 from autoimb.evaluation.outcome import Cut, Failed, Infeasible, Outcome, Scored, usable
 from autoimb.pipeline.artifact import strategy_arrays, strategy_of
+from autoimb.pipeline.fitted import FittedStrategy
 from autoimb.pipeline.manifest import StrategyPart
 from autoimb.space.strategy import Strategy
-
-if TYPE_CHECKING:
-    from autoimb.pipeline.fitted import FittedStrategy
 
 __all__ = [
     "APART",
@@ -132,18 +130,15 @@ class TrialRecord:
         return msgspec.convert(dict(data) | {"strategy": strategy}, cls)
 
 
-class _Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How the raw predictions of a trial became its probabilities."""
-
-    calibrators: tuple[Calibrator, ...]
-    class_costs: tuple[Annotated[float, Meta(ge=0)], ...] | None
-
-
 class _Values(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The plain values of a stored trial; `TrialRecord.from_json` describes those of its record."""
+    """The plain values of a stored trial; `TrialRecord.from_json` describes those of its record.
+
+    Calibrators and class costs made the raw predictions its probabilities; see `Finishing`.
+    """
 
     record: dict[str, Any]
-    calibration: _Calibration | None = None
+    calibrators: tuple[Calibrator, ...] = ()
+    class_costs: tuple[Annotated[float, Meta(ge=0)], ...] | None = None
 
 
 def pack_trial(
@@ -157,8 +152,8 @@ def pack_trial(
     arrays = {"oof": result.oof, "labels": result.labels}
     if finishing is not None:
         arrays["raw"] = finishing.raw
-        calibration = _Calibration(finishing.calibrators, finishing.class_costs)
-        values["calibration"] = msgspec.to_builtins(calibration)
+        values["calibrators"] = msgspec.to_builtins(finishing.calibrators)
+        values["class_costs"] = finishing.class_costs
     present = {name: array for name, array in arrays.items() if array is not None}
     networks = None if result.fitted is None else _pack_strategy(result.fitted)
     return json.dumps(values), _pack_arrays(present), networks
@@ -186,21 +181,18 @@ def unpack_trial(
         arrays = safetensors.numpy.load(predictions)
         kinds = {"oof": _PROBABILITIES, "raw": _PROBABILITIES, "labels": Array("int64", "n", low=0)}
         check_arrays({name: kinds[name] for name in arrays}, arrays, "the trial")
+        finishing = None
+        if "raw" in arrays:
+            finishing = Finishing(arrays["raw"], values.calibrators, values.class_costs)
         result = Scored(
             score=record.score,
             oof=arrays["oof"],
-            finishing=_finishing(arrays.get("raw"), values.calibration),
+            finishing=finishing,
             labels=arrays.get("labels"),
             fitted=None if networks is None else _unpack_strategy(networks),
             seconds=record.seconds,
         )
     return record, result
-
-
-def _finishing(raw: NDArray[Any] | None, calibration: _Calibration | None) -> Finishing | None:
-    if raw is None or calibration is None:
-        return None
-    return Finishing(raw, calibration.calibrators, calibration.class_costs)
 
 
 def _pack_strategy(fitted: FittedStrategy) -> bytes:

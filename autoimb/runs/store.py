@@ -23,14 +23,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from autoimb.errors import RunError
-from autoimb.evaluation.outcome import reason_of
+from autoimb.evaluation.outcome import Scored, reason_of
 from autoimb.runs.record import TrialRecord, pack_trial, unpack_record, unpack_trial
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
     from optuna.trial import FrozenTrial
-
-    from autoimb.evaluation.outcome import Scored
 
 __all__ = ["TrialStore"]
 

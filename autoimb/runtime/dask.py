@@ -13,15 +13,15 @@ import threading
 import time
 from collections.abc import Container, Iterator
 from concurrent.futures import CancelledError
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
 from autoimb.budget import Deadline
-from autoimb.errors import ClusterLostError, OptionError, RunError, choices
+from autoimb.errors import ClusterLostError, OptionError, RunError, check_choice
 from autoimb.evaluation.outcome import Cut, Failed, Outcome, reason_of
 from autoimb.evaluation.task import Task, Trial
-from autoimb.runtime.pool import GRACE, LOCAL, Backend, Resources, Runner
+from autoimb.runtime.pool import LOCAL, Backend, Resources, Runner, Submission
 from autoimb.runtime.shared import Evaluate
 from autoimb.runtime.worker import evaluated, one_thread
 from autoimb.version import __version__
@@ -95,31 +95,22 @@ class Dask:
         return _Tasks(task, evaluate, resources.n_jobs, self._client)
 
 
-@dataclass(frozen=True)
-class _Running:
-    """A submitted trial."""
-
-    trial: Trial
-    future: Future
-    submitted: float
-    attempt: int
-
-
 class _Tasks:
-    """Runner that evaluates trials as tasks of a cluster."""
+    """Runner that evaluates trials as tasks of a cluster.
+
+    Attributes
+    ----------
+    running : dict of int to Submission
+        The trials that were submitted and not collected, by number.
+    """
 
     def __init__(self, task: Task, evaluate: Evaluate, n_jobs: int, client: Client) -> None:
         self._client, self._n_jobs = client, n_jobs
         self._task, self._evaluate = task, evaluate
         self._scattered = self._scatter()
-        self._running: dict[int, _Running] = {}
+        self.running: dict[int, Submission[Future]] = {}
         self._workers, self._counted_at = 0, 0.0
         self._changed = threading.Event()
-
-    @property
-    def running(self) -> tuple[int, ...]:
-        """The numbers of the trials that were submitted and not collected."""
-        return tuple(self._running)
 
     @property
     def idle(self) -> int:
@@ -129,9 +120,9 @@ class _Tasks:
             with contextlib.suppress(OSError):
                 self._workers = len(self._client.nthreads())
             self._counted_at = time.monotonic()
-        return max(min(self._n_jobs, self._workers) - len(self._running), 0)
+        return max(min(self._n_jobs, self._workers) - len(self.running), 0)
 
-    def submit(self, number: int, trial: Trial) -> None:
+    def submit(self, number: int, trial: Trial, *, attempt: int = 1) -> None:
         """Submit a trial to the cluster.
 
         Raises
@@ -139,9 +130,6 @@ class _Tasks:
         ClusterLostError
             If the connection with the scheduler was lost since the last trial.
         """
-        self._submit(number, trial, attempt=1)
-
-    def _submit(self, number: int, trial: Trial, *, attempt: int) -> None:
         # Scattered data is lost with the last worker that stored it.
         if self._scattered.status != "finished":
             self._scattered = self._scatter()
@@ -155,7 +143,7 @@ class _Tasks:
             pure=False,
         )
         future.add_done_callback(lambda _: self._changed.set())
-        self._running[number] = _Running(trial, future, time.monotonic(), attempt)
+        self.running[number] = Submission(trial, future, time.monotonic(), attempt)
 
     def collect(self, seconds: float) -> list[tuple[int, Outcome]]:
         """Return the trials that ended, after waiting at most the given time.
@@ -170,15 +158,15 @@ class _Tasks:
         if self._client.status != "running":
             raise ClusterLostError(f"the loss of {_named(self._client)}")
         ended = []
-        for number, running in tuple(self._running.items()):
+        for number, running in tuple(self.running.items()):
             outcome = self._outcome(number, running)
             if outcome is not None:
                 running.future.cancel()
-                del self._running[number]
+                del self.running[number]
                 ended.append((number, outcome))
         return ended
 
-    def _outcome(self, number: int, running: _Running) -> Outcome | None:
+    def _outcome(self, number: int, running: Submission[Future]) -> Outcome | None:
         """Return the outcome of a trial, or None while it runs."""
         seconds, status = time.monotonic() - running.submitted, running.future.status
         if status == "finished":
@@ -194,21 +182,21 @@ class _Tasks:
             return cast("Outcome", outcome)
         if status == "error":
             return Failed(reason_of(running.future.exception()), seconds)
-        if running.trial.deadline.left() < -GRACE:
+        if running.overdue:
             return Cut("no answer from its Dask worker at its deadline", seconds=seconds)
         if status in ("cancelled", "lost"):
             if running.attempt >= ATTEMPTS:
                 return Failed(
                     f"its inputs were lost {running.attempt} times with a worker", seconds
                 )
-            self._submit(number, running.trial, attempt=running.attempt + 1)
+            self.submit(number, running.trial, attempt=running.attempt + 1)
         return None
 
     def close(self) -> None:
         """Cancel all trials; a running one ends at its deadline, and its result is discarded."""
         if self._client.status == "running":
-            self._client.cancel([running.future for running in self._running.values()])
-        self._running.clear()
+            self._client.cancel([running.future for running in self.running.values()])
+        self.running.clear()
 
     def _scatter(self) -> Future:
         """Send the task and the code to all workers."""
@@ -287,8 +275,7 @@ def backend_for(name: str, scheduler: str | None = None) -> Iterator[Backend]:
     RunError
         If the scheduler cannot be reached.
     """
-    if name not in BACKENDS:
-        raise OptionError(choices("backend", name, BACKENDS))
+    check_choice("backend", name, BACKENDS)
     if scheduler is not None and name != Dask.name:
         raise OptionError(f"A scheduler goes with the backend 'dask'; got the backend {name!r}.")
     if name != Dask.name:

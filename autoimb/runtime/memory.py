@@ -8,12 +8,9 @@ from __future__ import annotations
 import mmap
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from autoimb.data.memory import ROOT, cgroups, counts_of
-
-if TYPE_CHECKING:
-    from autoimb.policy import SearchPolicy
+from autoimb.policy import SearchPolicy
 
 __all__ = [
     "be_killed_first",
@@ -64,7 +61,7 @@ def free_memory(root: Path = ROOT) -> int | None:
         machine = counts_of(root / "proc" / "meminfo")["MemAvailable:"] * 1024
     except (OSError, KeyError):
         return None
-    return min([machine, *(group.available for group in cgroups(root))])
+    return min([machine, *(available for _, available in cgroups(root))])
 
 
 def private_memory(pid: int, *, threshold: int = 0, root: Path = ROOT) -> int:

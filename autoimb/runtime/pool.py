@@ -10,11 +10,12 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import time
+from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import joblib
 from pebble import ProcessExpired, ProcessPool
@@ -27,7 +28,9 @@ from autoimb.runtime.process import warm_up
 from autoimb.runtime.shared import Evaluate, Shared
 from autoimb.runtime.worker import evaluated, one_thread, prepare_worker, run_trial
 
-__all__ = ["GRACE", "LOCAL", "Backend", "InProcess", "Local", "Resources", "Runner", "WorkerPool"]
+__all__ = ["LOCAL", "Backend", "InProcess", "Resources", "Runner", "Submission", "WorkerPool"]
+
+F = TypeVar("F")
 
 # Time in seconds by which a trial may exceed its deadline before its worker is killed.
 GRACE = 2.0
@@ -43,26 +46,21 @@ class Runner(Protocol):
     """Interface of an object that runs trials, several at a time."""
 
     @property
-    def running(self) -> tuple[int, ...]:
-        """The numbers of the trials that were submitted and not collected."""
-        ...
+    def running(self) -> Mapping[int, object]:
+        """The trials that were submitted and not collected, by number."""
 
     @property
     def idle(self) -> int:
         """Number of further trials that can be submitted now."""
-        ...
 
     def submit(self, number: int, trial: Trial) -> None:
         """Submit a trial."""
-        ...
 
     def collect(self, seconds: float) -> list[tuple[int, Outcome]]:
         """Return the trials that ended, after waiting at most the given time."""
-        ...
 
     def close(self) -> None:
         """Stop all trials; the task then has the encoders that they fitted."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,11 +98,9 @@ class Backend(Protocol):
 
     def workers(self, n_jobs: int | None) -> int:
         """Return the number of workers that `n_jobs` requests."""
-        ...
 
     def runner(self, task: Task, evaluate: Evaluate, resources: Resources) -> Runner:
         """Return a runner for the trials of a study."""
-        ...
 
 
 class InProcess:
@@ -114,47 +110,57 @@ class InProcess:
     ----------
     task : Task
     evaluate : callable
+
+    Attributes
+    ----------
+    running : dict of int to Trial
+        The submitted trials that have not run, by number.
     """
 
     def __init__(self, task: Task, evaluate: Evaluate) -> None:
         self._task, self._evaluate = task, evaluate
-        self._trials: dict[int, Trial] = {}
-
-    @property
-    def running(self) -> tuple[int, ...]:
-        """The numbers of the submitted trials that have not run."""
-        return tuple(self._trials)
+        self.running: dict[int, Trial] = {}
 
     @property
     def idle(self) -> int:
         """1, or 0 while a submitted trial has not run."""
-        return int(not self._trials)
+        return int(not self.running)
 
     def submit(self, number: int, trial: Trial) -> None:
         """Submit a trial; `collect` runs it after the trials that were submitted earlier."""
-        self._trials[number] = trial
+        self.running[number] = trial
 
     def collect(self, seconds: float) -> list[tuple[int, Outcome]]:  # noqa: ARG002 - a Runner
         """Run the first submitted trial to its end, and return it."""
-        if not self._trials:
+        if not self.running:
             return []
-        number, trial = next(iter(self._trials.items()))
+        number, trial = next(iter(self.running.items()))
         with one_thread():
             outcome = evaluated(self._evaluate, self._task, trial)
-        del self._trials[number]
+        del self.running[number]
         return [(number, outcome)]
 
     def close(self) -> None:
         """Discard the submitted trials."""
-        self._trials.clear()
+        self.running.clear()
 
 
 @dataclass(frozen=True)
-class _Running:
-    """A running trial."""
+class Submission(Generic[F]):
+    """A trial that was submitted to a worker, with the future of its outcome.
+
+    Attributes
+    ----------
+    trial : Trial
+    future : Future
+    submitted : float
+        Reading of ``time.monotonic()``.
+    attempt : int
+        How many times the trial was submitted.
+    """
 
     trial: Trial
-    future: Future[Outcome]
+    future: F
     submitted: float
     attempt: int
 
@@ -175,12 +181,17 @@ class WorkerPool:
         Number of workers.
     memory : int or None
         Memory limit in bytes of each worker; None is no limit.
+
+    Attributes
+    ----------
+    running : dict of int to Submission
+        The running trials, by number.
     """
 
     def __init__(self, shared: Shared, n_jobs: int, *, memory: int | None = None) -> None:
         self._shared, self._n_jobs, self._memory = shared, n_jobs, memory
         self._checked_at = 0.0
-        self._running: dict[int, _Running] = {}
+        self.running: dict[int, Submission[Future[Outcome]]] = {}
         warm_up()
         try:
             self._pool = self._new_pool()
@@ -189,18 +200,19 @@ class WorkerPool:
             raise
 
     @property
-    def running(self) -> tuple[int, ...]:
-        """The numbers of the running trials."""
-        return tuple(self._running)
-
-    @property
     def idle(self) -> int:
         """Number of idle workers."""
-        return self._n_jobs - len(self._running)
+        return self._n_jobs - len(self.running)
 
-    def submit(self, number: int, trial: Trial) -> None:
+    def submit(self, number: int, trial: Trial, *, attempt: int = 1) -> None:
         """Submit a trial to a worker."""
-        self._start(number, trial, attempt=1)
+        future: Future[Outcome]
+        try:
+            future = self._pool.schedule(run_trial, args=(trial,))
+        except RuntimeError:
+            # The pool is broken; the next call of `collect` restarts it.
+            future = _broken()
+        self.running[number] = Submission(trial, future, time.monotonic(), attempt)
 
     def collect(self, seconds: float) -> list[tuple[int, Outcome]]:
         """Return the trials that ended, after waiting at most the given time.
@@ -211,33 +223,24 @@ class WorkerPool:
         """
         if not self._pool.active:
             self._restart()
-        futures = [running.future for running in self._running.values()]
-        deadlines = [running.trial.deadline for running in self._running.values()]
+        futures = [running.future for running in self.running.values()]
+        deadlines = [running.trial.deadline for running in self.running.values()]
         # The wait ends in time to kill the first trial that exceeds its deadline.
         soonest = min((deadline.left() + GRACE for deadline in deadlines), default=0.0)
         wait(futures, timeout=max(0.0, min(seconds, soonest)), return_when=FIRST_COMPLETED)
         ended, memory_in_use = [], self._worker_memory()
-        for number, running in tuple(self._running.items()):
+        for number, running in tuple(self.running.items()):
             outcome = self._outcome(running, memory_in_use.get(running.future, 0))
             if outcome is not None:
-                del self._running[number]
+                del self.running[number]
                 ended.append((number, outcome))
         return ended
 
     def close(self) -> None:
         """Kill the workers and remove their copy of the arrays."""
-        self._running.clear()
+        self.running.clear()
         _end(self._pool)
         self._shared.remove()
-
-    def _start(self, number: int, trial: Trial, *, attempt: int) -> None:
-        future: Future[Outcome]
-        try:
-            future = self._pool.schedule(run_trial, args=(trial,))
-        except RuntimeError:
-            # The pool is broken; the next call of `collect` restarts it.
-            future = _broken()
-        self._running[number] = _Running(trial, future, time.monotonic(), attempt)
 
     def _new_pool(self) -> ProcessPool:
         return ProcessPool(
@@ -251,14 +254,14 @@ class WorkerPool:
         """Replace a broken pool, and restart the trials that were running."""
         _end(self._pool)
         self._pool = self._new_pool()
-        for number, running in tuple(self._running.items()):
+        for number, running in tuple(self.running.items()):
             error = running.future.exception() if running.future.done() else BrokenProcessPool()
             if not isinstance(error, BrokenProcessPool):
                 continue
             if running.attempt < ATTEMPTS:
-                self._start(number, running.trial, attempt=running.attempt + 1)
+                self.submit(number, running.trial, attempt=running.attempt + 1)
             else:
-                self._running[number] = replace(running, future=_broken())
+                self.running[number] = replace(running, future=_broken())
 
     def _worker_memory(self) -> dict[Future[Outcome], int]:
         """Return the bytes in use by each running trial's worker; empty between two checks."""
@@ -270,7 +273,7 @@ class WorkerPool:
             future: private_memory(pid, threshold=self._memory) for future, pid in workers.items()
         }
 
-    def _outcome(self, running: _Running, memory_in_use: int) -> Outcome | None:
+    def _outcome(self, running: Submission[Future[Outcome]], memory_in_use: int) -> Outcome | None:
         """Return the outcome of a trial, given its worker's memory; None while the trial runs."""
         seconds = time.monotonic() - running.submitted
         if not running.future.done():
@@ -288,7 +291,7 @@ class WorkerPool:
         return Failed(self._exit_reason(error), seconds)
 
     def _limit_outcome(
-        self, running: _Running, memory_in_use: int, seconds: float
+        self, running: Submission[Future[Outcome]], memory_in_use: int, seconds: float
     ) -> Outcome | None:
         """Return the outcome of a trial that exceeds its time or memory limit, else None."""
         if running.overdue:

@@ -9,14 +9,11 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self, TextIO
+from typing import Self, TextIO
 
-from autoimb.runs.record import RAN
+from autoimb.budget import Budget
+from autoimb.runs.record import RAN, TrialRecord
 from autoimb.text import clock, harmless
-
-if TYPE_CHECKING:
-    from autoimb.budget import Budget
-    from autoimb.runs.record import TrialRecord
 
 __all__ = ["Event", "Progress"]
 

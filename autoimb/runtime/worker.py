@@ -7,7 +7,8 @@ import signal
 import time
 import warnings
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from autoimb.errors import DeadlineExceeded
 from autoimb.evaluation.outcome import Cut, Failed, Outcome, reason_of
@@ -16,9 +17,6 @@ from autoimb.runtime.interrupt import ignore_hang_up
 from autoimb.runtime.memory import be_killed_first
 from autoimb.runtime.process import end_with_parent
 from autoimb.runtime.shared import Evaluate, load
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 __all__ = ["evaluated", "one_thread", "prepare_worker", "run_trial"]
 

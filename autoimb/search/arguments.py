@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import pandas as pd
+from sklearn.base import BaseEstimator
 
-from autoimb.data.groups import column_names, group_codes
+from autoimb.data.groups import column_names, group_codes, without
 from autoimb.data.input_frames import further_rows, named_frame
-from autoimb.data.table import check_lengths, frame_of, in_pandas, read_table, row_weights
+from autoimb.data.table import check_lengths, row_weights
 from autoimb.data.target import encode_target, label_array
 from autoimb.data.times import read_times
 from autoimb.errors import OptionError
@@ -17,9 +17,6 @@ from autoimb.runtime.pool import LOCAL, Backend
 from autoimb.search.prepare import Preparation, Table, prepare
 from autoimb.search.request import read_request
 from autoimb.text import shown
-
-if TYPE_CHECKING:
-    from sklearn.base import BaseEstimator
 
 __all__ = ["prepare_arguments"]
 
@@ -49,21 +46,13 @@ def prepare_arguments(  # noqa: PLR0913 - the arguments of `fit`
     InputError
         If the table, the target or a parameter is invalid.
     """
-    # The table is converted once, since a stream can be read only once.
-    X = in_pandas(X, "X")
-    if eval_set is not None:
-        eval_set = in_pandas(eval_set[0], "X"), eval_set[1]
-    # Group and time columns may be left out of the features, so they are read from the full table.
-    table_frame, eval_frame = pd.DataFrame(), None
-    if groups is not None or time is not None:
-        table_frame = read_table(frame_of(X))
-        eval_frame = None if eval_set is None else read_table(frame_of(eval_set[0]))
-    times = read_times(time, table_frame, eval_frame, gap=gap, keep=keep_time)
     apart = column_names(groups) + column_names(time)
-    optional = () if times is None else times.optional
-    frame = named_frame(estimator, X, reset=True, apart=apart, optional=optional)
+    frame = named_frame(estimator, X, reset=True, apart=apart)
     labels = label_array(y)
     check_lengths(frame, labels)
+    eval_set, test = (further_rows(estimator, rows, apart) for rows in (eval_set, test))
+    eval_frame = None if eval_set is None else eval_set[0]
+    times = read_times(time, frame, eval_frame, gap=gap, keep=keep_time)
     parameters = estimator.get_params(deep=False) | {
         "groups": column_names(groups),
         "time": column_names(time),
@@ -79,14 +68,14 @@ def prepare_arguments(  # noqa: PLR0913 - the arguments of `fit`
             f"got {shown(callbacks)}."
         )
     table = Table(
-        frame,
+        without(frame, [name for name in apart if times is None or name not in times.optional]),
         labels,
         weight=row_weights(sample_weight, len(frame)),
-        eval_set=further_rows(estimator, eval_set, apart, optional),
+        eval_set=eval_set,
         kinds=parameters["kinds"],
-        test=further_rows(estimator, test, apart, optional),
+        test=test,
         class_counts=class_counts,
-        groups=group_codes(groups, table_frame, eval_frame),
+        groups=group_codes(groups, frame, eval_frame),
         times=times,
     )
     return prepare(table, request)

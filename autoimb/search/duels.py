@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from autoimb.assessment.duels import Duel, gain
 from autoimb.assessment.metrics import get_metric
+from autoimb.evaluation.outcome import Scored
+from autoimb.evaluation.task import Task
 from autoimb.runs.record import TrialRecord
 from autoimb.space.components import CONTROL
 from autoimb.space.draw import Space
-from autoimb.space.ensemble import ENSEMBLE, draws_balanced_rows
+from autoimb.space.ensemble import ENSEMBLE
 from autoimb.space.option import Choice
 from autoimb.space.portfolio import methods_of
-
-if TYPE_CHECKING:
-    from autoimb.evaluation.outcome import Scored
-    from autoimb.evaluation.task import Task
-    from autoimb.space.strategy import Strategy
+from autoimb.space.strategy import Strategy
 
 __all__ = ["duel_results"]
 
@@ -42,6 +39,10 @@ def duel_results(
     list of Duel
         One duel for each method; a duel that did not take place has the reason.
     """
+    if task is None:
+        only = space.only is not None
+        why = "one strategy was asked for" if only else "the rarest class has too few rows"
+        return [Duel(component, option, option, why) for component, option in methods_of(space)]
     records = [duels[number][0] for number in sorted(duels)]
     base = next((r.strategy.ensemble for r in records if r.strategy.is_control), None)
     results = {
@@ -54,32 +55,21 @@ def duel_results(
         for record in records
         if record.strategy.is_control and record.number in results
     }
-    # A trial with a result comes after one without, so that it has precedence in the mapping.
-    treated = {
-        _method_of(record.strategy): record
-        for record in sorted(records, key=lambda record: record.number in results)
-        if not record.strategy.is_control
-    }
+    # A trial with a result has precedence over one without, and the newer one over the older.
+    preferred = sorted(records, key=lambda record: record.number in results)[::-1]
     why = "the time ended before its turn" if controls else "no control network has a score"
-    if task is None:
-        only = space.only is not None
-        why = "one strategy was asked for" if only else "the rarest class has too few rows"
     compared = []
     for component, option in methods_of(space):
-        record = treated.get((component, option))
-        if task is None or record is None:
+        record = next((r for r in preferred if getattr(r.strategy, component).name == option), None)
+        if record is None:
             compared.append(Duel(component, option, option, why))
             continue
-        choice: Choice = getattr(record.strategy, component)
-        duel = Duel(component, option, choice.brief)
+        duel = Duel(component, option, getattr(record.strategy, component).brief)
         method = results.get(record.number)
         ensembles = _control_ensembles(record.strategy, base)
         # A duel is complete only if the method and all of its controls have a score.
-        scored = [
-            controls[record.strategy.network, ensemble]
-            for ensemble in ensembles
-            if (record.strategy.network, ensemble) in controls
-        ]
+        keys = [(record.strategy.network, ensemble) for ensemble in ensembles]
+        scored = [controls[key] for key in keys if key in controls]
         if method is None:
             reason = record.reason.rstrip(".")
             duel = replace(duel, reason=reason, infeasible=record.status == "infeasible")
@@ -92,16 +82,6 @@ def duel_results(
                 duel = replace(duel, control_name=names[0], matched_name=names[-1])
         compared.append(duel)
     return compared
-
-
-def _method_of(strategy: Strategy) -> tuple[str, str]:
-    """Return the component and the option by which a strategy differs from its control."""
-    put_in = ((component, getattr(strategy, component).name) for component in strategy.methods)
-    return next(
-        (component, name)
-        for component, name in put_in
-        if name != "costs" and (component != "ensemble" or draws_balanced_rows(name))
-    )
 
 
 def _control_ensembles(strategy: Strategy, base: Choice | None) -> list[Choice]:

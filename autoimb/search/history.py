@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from optuna.distributions import BaseDistribution
 from optuna.trial import FixedTrial, FrozenTrial
@@ -16,11 +15,9 @@ from optuna.trial import FixedTrial, FrozenTrial
 from autoimb.evaluation.outcome import Outcome, Scored, usable
 from autoimb.runs.folder import understood
 from autoimb.runs.record import TrialRecord
+from autoimb.runs.store import TrialStore
 from autoimb.search.sampler import as_trial
 from autoimb.space.draw import Space, draw
-
-if TYPE_CHECKING:
-    from autoimb.runs.store import TrialStore
 
 __all__ = ["INTERRUPTED", "KILLED", "TrialHistory"]
 
@@ -109,16 +106,14 @@ class TrialHistory:
             self.records[record.number] = record
             if result is not None:
                 self.results[record.number] = result
-        self._end_running(KILLED)
+        self.end_running(KILLED)
         dropped = self._drop_networks()
         if dropped:
             self._store.drop_networks(dropped)
 
-    def start(
-        self, record: TrialRecord, distributions: Mapping[str, BaseDistribution] | None = None
-    ) -> None:
+    def start(self, record: TrialRecord, distributions: Mapping[str, BaseDistribution]) -> None:
         """Record that a trial starts, with the distributions of its parameters."""
-        self.trials[record.number] = as_trial(record, distributions or {})
+        self.trials[record.number] = as_trial(record, distributions)
         self._save(record)
 
     def finish(self, number: int, outcome: Outcome) -> TrialRecord:
@@ -128,40 +123,34 @@ class TrialHistory:
         if result is not None:
             self.results[number] = result
         dropped = self._drop_networks() - {number}
-        self._update(record)
-        self._save(record)
+        self._save_end(record)
         if dropped and self._store is not None:
             self._store.drop_networks(dropped)
         return record
-
-    def interrupt(self) -> None:
-        """Record the running trials as killed, so that a resumed search proposes them again."""
-        self._end_running(INTERRUPTED)
 
     def publish(self) -> None:
         """Update the study that ``optuna-dashboard`` shows."""
         if self._store is not None:
             self._store.publish(self.trials)
 
-    def _end_running(self, reason: str) -> None:
-        """Record the running trials as killed."""
+    def end_running(self, reason: str) -> None:
+        """Record the running trials as killed, so that a resumed search proposes them again."""
         for running in self.running:
-            record = replace(running, status="killed", reason=reason)
-            self._update(record)
-            self._save(record)
+            self._save_end(replace(running, status="killed", reason=reason))
+
+    def _save_end(self, record: TrialRecord) -> None:
+        """Store the record of a trial that has ended, also as Optuna sees it."""
+        before = self.trials[record.number]
+        trial = as_trial(record, before.distributions)
+        trial.datetime_start = before.datetime_start
+        self.trials[record.number] = trial
+        self._save(record)
 
     def _save(self, record: TrialRecord) -> None:
         """Store a record in memory and in the file."""
         self.records[record.number] = record
         if self._store is not None:
             self._store.save(record, self.results.get(record.number))
-
-    def _update(self, record: TrialRecord) -> None:
-        """Update what Optuna sees of a trial that has ended."""
-        before = self.trials[record.number]
-        trial = as_trial(record, before.distributions)
-        trial.datetime_start = before.datetime_start
-        self.trials[record.number] = trial
 
     @property
     def _partners(self) -> tuple[int, ...]:

@@ -57,6 +57,8 @@ __all__ = ["Preparation", "Table", "check_table", "prepare", "table_of"]
 # Numbers, and as many one-hot columns, that networks read in each fold with few rare rows
 # (reports/design/encoding.md).
 _COLUMNS_ON_FEW_RARE_ROWS = 50
+# With fewer rows of the rarest class, every score has a wide interval.
+_FEW_ROWS = 30
 # Rows of a sample, left out of the study, that estimate the level of the result
 # (reports/design/tables-larger-than-memory.md).
 _MAX_UNSEEN_ROWS = 200_000
@@ -141,11 +143,9 @@ class Preparation:
     metric : Metric
     table_notices : tuple of str
         Notices to the user about all rows; `notices` has more.
-    input_rows : ndarray of int64, shape (n,)
-        Position of each row of `dataset` among the input rows: those of the table, then those of
-        the evaluation set.
-    n_input_rows : int
-        Number of input rows.
+    retained : ndarray of bool
+        Mask of the rows of `dataset` among the input rows: those of the table, then those of the
+        evaluation set.
     time_budget : float or None
         Seconds for which the study is planned; a resumed search is planned as it was at first.
     policy : SearchPolicy
@@ -161,8 +161,7 @@ class Preparation:
     profile: Profile
     metric: Metric
     table_notices: tuple[str, ...]
-    input_rows: Rows
-    n_input_rows: int
+    retained: NDArray[np.bool_]
     time_budget: float | None
     policy: SearchPolicy = DEFAULT_POLICY
     test: Untouched | None = None
@@ -204,7 +203,10 @@ class Preparation:
                 f"The search sees {n_used:,} of the {n_rows:,} rows, the rarer classes whole as "
                 "far as possible: more would not fit its time or memory."
             )
-        return tuple(dict.fromkeys([*notices, *self.profile.notices]))
+        rarest = self.profile.minority_count
+        if rarest < _FEW_ROWS:
+            notices.append(f"The rarest class has {rarest} rows: expect wide intervals.")
+        return tuple(notices)
 
     @cached_property
     def expected(self) -> Forecast | None:
@@ -355,27 +357,21 @@ def prepare(
     """
     _check_together(table, request)
     retained = weighing_rows(table.weight, len(table.frame))
-    test = table.test
+    table, test = _take(table, retained), table.test
     if request.holdout is not None:
-        test_rows = _held_out(table, retained, request)
-        test = reweighted(
-            Sample(
-                table.frame.loc[test_rows],
-                label_array(table.y)[test_rows],
-                None if table.weight is None else np.asarray(table.weight, np.float64)[test_rows],
-                table.class_counts,
-            )
-        )
-        retained = retained & ~test_rows
-    table = _take(table, retained)
-    frame, y, n_eval = _joined(table)
+        is_test = _held_out(table, request.holdout, request.random_state)
+        tested = _take(table, is_test)
+        test = reweighted(Sample(tested.frame, tested.y, tested.weight, tested.class_counts))
+        table = _take(table, ~is_test)
+        retained[retained] = ~is_test
+    frame, y = _joined(table)
     target = encode_target(y, positive=request.pos_label, class_counts=table.class_counts)
     if not request.allow_many_classes:
         check_few_numbers(target.classes)
-    folds = _folds(table, request, target, retained, n_eval=n_eval, policy=policy)
+    folds = _folds(table, request, target.codes, retained, policy)
     # Kinds and layout are inferred from the training rows; where rows have times, from those of the
     # first block, since later rows are scored.
-    first_rows = np.arange(len(frame) - n_eval)
+    first_rows = np.arange(len(table.frame))
     if table.times is not None:
         first_rows = np.flatnonzero(folds.period == FIRST_BLOCK)
     notices: tuple[str, ...] = ()
@@ -409,7 +405,6 @@ def prepare(
         cluster=table.groups,
         times=table.times,
     )
-    input_rows = np.concatenate([np.flatnonzero(retained), len(retained) + np.arange(n_eval)])
     return Preparation(
         request=request,
         schema=schema,
@@ -425,8 +420,7 @@ def prepare(
             costs=request.cost_matrix,
         ),
         table_notices=(*notices, *target.notices, *_notices(request, target, dataset)),
-        input_rows=input_rows.astype(np.int64),
-        n_input_rows=len(retained) + n_eval,
+        retained=np.append(retained, np.ones(len(frame) - len(table.frame), dtype=bool)),
         time_budget=request.time_budget,
         policy=policy,
         test=None if test is None else Untouched.of(test, schema, target.classes),
@@ -459,45 +453,31 @@ def _check_together(table: Table, request: Request) -> None:
         )
 
 
-def _held_out(table: Table, retained: NDArray[np.bool_], request: Request) -> NDArray[np.bool_]:
-    """Return the mask of the rows to hold out for the test, among those that are retained."""
-    assert request.holdout is not None
-    n_rows, mask = len(retained), np.zeros(len(retained), dtype=bool)
-    mask[retained] = held_out(
-        label_array(table.y)[retained],
-        request.holdout,
-        random_state=request.random_state,
-        cluster=None if table.groups is None else table.groups[:n_rows][retained],
-        time=None if table.times is None else table.times.values[:n_rows][retained],
+def _held_out(table: Table, share: float, random_state: int) -> NDArray[np.bool_]:
+    """Return the mask of the rows to hold out for the test; those of an eval set are none of it."""
+    n_rows = len(table.frame)
+    return held_out(
+        label_array(table.y),
+        share,
+        random_state=random_state,
+        cluster=None if table.groups is None else table.groups[:n_rows],
+        time=None if table.times is None else table.times.values[:n_rows],
     )
-    return mask
 
 
 def _folds(
-    table: Table,
-    request: Request,
-    target: Target,
-    retained: NDArray[np.bool_],
-    *,
-    n_eval: int,
-    policy: SearchPolicy,
+    table: Table, request: Request, y: Rows, retained: NDArray[np.bool_], policy: SearchPolicy
 ) -> FoldPlan:
     """Plan the folds; where rows have times, those that train precede those that are scored."""
     how: dict[str, Any] = {"random_state": request.random_state, "cluster": table.groups}
-    rows = np.arange(len(target.codes), dtype=np.int64)
-    eval_rows = rows[len(rows) - n_eval :] if n_eval else None
+    # Rows of an eval set follow those of the table.
+    eval_rows = None if table.eval_set is None else np.arange(len(table.frame), len(y))
     if table.times is None:
-        return plan_folds(
-            target.codes,
-            cv=request.cv,
-            eval_rows=eval_rows,
-            retained=retained,
-            policy=policy,
-            **how,
-        )
+        how |= {"cv": request.cv, "retained": retained, "policy": policy}
+        return plan_folds(y, eval_rows=eval_rows, **how)
     if eval_rows is not None:
-        return forward_hold_out(target.codes, table.times, eval_rows, **how)
-    return plan_forward(target.codes, table.times, policy=policy, **how)
+        return forward_hold_out(y, table.times, eval_rows, **how)
+    return plan_forward(y, table.times, policy=policy, **how)
 
 
 def _notices(request: Request, target: Target, dataset: Dataset) -> Iterator[str]:
@@ -533,35 +513,27 @@ def _notices(request: Request, target: Target, dataset: Dataset) -> Iterator[str
 
 
 def _take(table: Table, retained: NDArray[np.bool_]) -> Table:
-    """Drop the rows of weight 0 and those of a test, and scale the other weights to mean 1."""
-    if retained.all() and table.weight is None:
+    """Return the table with some of its rows, and all rows of an eval set."""
+    if retained.all():
         return table
-    weight = None
-    if table.weight is not None:
-        weight = np.asarray(table.weight, dtype=np.float64)[retained]
-        weight = weight / weight.mean()
     # Groups and times also cover the eval set, whose rows follow those of the table and all remain.
-    groups, times = table.groups, table.times
-    if groups is not None:
-        groups = np.concatenate([groups[: len(retained)][retained], groups[len(retained) :]])
-    if times is not None:
-        further = np.ones(len(times.values) - len(retained), dtype=bool)
-        times = times.take(np.concatenate([retained, further]))
+    n_eval = 0 if table.eval_set is None else len(table.eval_set[0])
+    with_eval = np.append(retained, np.ones(n_eval, dtype=bool))
     return replace(
         table,
         frame=table.frame.loc[retained],
         y=label_array(table.y)[retained],
-        weight=weight,
-        groups=groups,
-        times=times,
+        weight=None if table.weight is None else table.weight[retained],
+        groups=None if table.groups is None else table.groups[with_eval],
+        times=None if table.times is None else table.times.take(with_eval),
     )
 
 
-def _joined(table: Table) -> tuple[pd.DataFrame, NDArray[Any], int]:
+def _joined(table: Table) -> tuple[pd.DataFrame, NDArray[Any]]:
     """Append the rows of the eval set to the training rows, with columns in training order."""
     frame, y = read_table(table.frame), label_array(table.y)
     if table.eval_set is None:
-        return frame, y, 0
+        return frame, y
     # The labels keep the type of the training labels, whatever the type of the eval labels.
     classes, codes = np.unique(y, return_inverse=True)
     try:
@@ -569,18 +541,20 @@ def _joined(table: Table) -> tuple[pd.DataFrame, NDArray[Any], int]:
     except TargetError as error:
         raise TargetError(f"In eval_set: {error}") from error
     eval_frame = read_table(table.eval_set[0])[list(frame.columns)]
-    return pd.concat([frame, eval_frame], ignore_index=True), classes[codes], len(eval_frame)
+    return pd.concat([frame, eval_frame], ignore_index=True), classes[codes]
 
 
 def _all_weights(weight: NDArray[np.float64] | None, target: Target) -> NDArray[np.float64]:
-    """Return the weights of all rows: those of the user, or 1 for an eval set or without weights.
+    """Return the weights of all rows: those of the user, scaled to a mean of 1, or 1.
+
+    Rows of an eval set have no weights of the user.
 
     The rows of a sample also represent the rows of their class that were not drawn, so their
     weights are divided by the sampled share of the class.
     """
     unit = np.ones(len(target.codes), dtype=np.float64)
     if weight is not None:
-        unit[: len(weight)] = weight
+        unit[: len(weight)] = weight / weight.mean()
     if (target.sampled == 1).all():
         return unit
     unit /= target.sampled[target.codes]

@@ -13,7 +13,7 @@ from sklearn.utils import check_random_state
 from autoimb.assessment.costs import GivenCosts, Matrix, read_matrix, read_weights
 from autoimb.assessment.metrics import canonical_metric
 from autoimb.budget import check_budget
-from autoimb.errors import OptionError, choices
+from autoimb.errors import OptionError, check_choice, choices
 from autoimb.policy import DEFAULT_POLICY
 from autoimb.runtime.pool import LOCAL, Backend
 from autoimb.space.components import COMPONENTS
@@ -171,10 +171,8 @@ class Request:
                 f"min_samples_leaf must be a whole number from 1 to {MAX_LEAF_ROWS:,}; "
                 f"got {shown(rows)}."
             )
-        if self.schedule not in SCHEDULES:
-            raise OptionError(choices("schedule", self.schedule, SCHEDULES))
-        if self.blend not in BLENDS:
-            raise OptionError(choices("blend", self.blend, BLENDS))
+        check_choice("schedule", self.schedule, SCHEDULES)
+        check_choice("blend", self.blend, BLENDS)
         if self.synchronous and (self.n_trials is None or self.time_budget is not None):
             raise OptionError(
                 "schedule='synchronous' promises the same answer once more, which no clock may "
@@ -305,12 +303,11 @@ def restricted_components(asked: Mapping[str, Any]) -> Components:
         if not listed:
             raise OptionError(f"{component} is an empty list: give at least one option, or None.")
         options = tuple(read_option(component, name) for name in listed)
-        for name in options:
-            if (component, name) == ("class_weight", "costs"):
-                raise OptionError(
-                    "class_weight='costs' lacks the costs: give 'balanced' or a weight for each "
-                    "class, or cost_matrix= of true × predicted class with cost_in_loss=True."
-                )
+        if component == "class_weight" and "costs" in options:
+            raise OptionError(
+                "class_weight='costs' lacks the costs: give 'balanced' or a weight for each class, "
+                "or cost_matrix= of true × predicted class with cost_in_loss=True."
+            )
         components.append((component, options))
     return tuple(components)
 
@@ -412,13 +409,10 @@ def _is_names(value: object) -> bool:
 
 def _plain(value: object) -> object:
     """Return a JSON value for a splitter or a label of any type."""
+    value = _as_python(value)
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, Iterable):
-        return "given splits"
-    return str(value)
+    return "given splits" if isinstance(value, Iterable) else str(value)
 
 
 def _tuples(value: Any) -> Any:

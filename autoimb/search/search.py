@@ -9,14 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from autoimb.assessment.checks import Finding
 from autoimb.assessment.duels import Verdict, verdict
-from autoimb.budget import Budget
+from autoimb.budget import Budget, check_budget
 from autoimb.errors import RunError
 from autoimb.evaluation.limits import check_limits, timed
 from autoimb.evaluation.trial import evaluate
@@ -24,22 +24,19 @@ from autoimb.pipeline.artifact import artifact_bytes
 from autoimb.pipeline.fitted import FittedPipeline
 from autoimb.pipeline.summary import stamp
 from autoimb.runs.folder import RunFolder, understood
-from autoimb.runtime.batches import Synchronous
+from autoimb.runs.record import TrialRecord
 from autoimb.runtime.pool import LOCAL, Backend
 from autoimb.runtime.progress import Event, Progress
+from autoimb.runtime.shared import Evaluate
 from autoimb.runtime.worker import one_thread
 from autoimb.search.duels import duel_results
 from autoimb.search.prepare import Preparation, check_table
 from autoimb.search.propose import Agenda
 from autoimb.search.select import Selection, select
 from autoimb.search.study import StudyResult, StudySettings, run_study
+from autoimb.search.untouched import Tested, Untouched
+from autoimb.space.strategy import Strategy
 from autoimb.version import __version__
-
-if TYPE_CHECKING:
-    from autoimb.runs.record import TrialRecord
-    from autoimb.runtime.shared import Evaluate
-    from autoimb.search.untouched import Tested, Untouched
-    from autoimb.space.strategy import Strategy
 
 __all__ = ["Callback", "SearchResult", "conclude", "search", "versions"]
 
@@ -139,9 +136,9 @@ class SearchResult:
             # A type that allows missing values.
             "label": pd.Series(labels, dtype=_NULLABLE.get(classes.dtype.kind)),
         }
-        rows = preparation.input_rows[preparation.study[2]][folds.scored]
+        rows = np.flatnonzero(preparation.retained)[preparation.study[2]][folds.scored]
         frame = pd.DataFrame(predictions).set_axis(rows).astype({"fold": "Int64"})
-        frame = frame.reindex(np.arange(preparation.n_input_rows))
+        frame = frame.reindex(np.arange(len(preparation.retained)))
         return frame.rename_axis("row").reset_index()
 
 
@@ -215,10 +212,11 @@ def search(
                 min_samples_leaf=request.min_samples_leaf,
             ),
             settings=StudySettings(
-                deadline=budget.search_deadline.sooner(reserved),
+                deadline=budget.deadline.sooner(budget.reserve + reserved),
                 trial_limit=trial_limit,
                 memory=request.max_memory,
-                backend=Synchronous(backend) if request.synchronous else backend,
+                backend=backend,
+                synchronous=request.synchronous,
                 evaluate=evaluate,
                 on_event=partial(listeners.tell, progress),
             ),
@@ -302,6 +300,7 @@ def _planned_seconds(
     with understood(folder.path / "run.json", "plan"):
         plan = folder.read_run().get("plan", first)
         seconds: float | None = plan["time_budget"]
+        check_budget(seconds, n_trials=1)
     folder.update_run(
         {
             "request": request.to_json(),

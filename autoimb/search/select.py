@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +13,7 @@ from autoimb.assessment.decision import DecisionRule
 from autoimb.assessment.judge import Judge, Prediction, label_metric_for
 from autoimb.assessment.uncertainty import Reported, defined, errors_needed
 from autoimb.budget import Deadline
+from autoimb.data.sample import Sample
 from autoimb.errors import RunError, TargetError
 from autoimb.evaluation.assemble import Calibration, assemble, at_counted_rates, calibrate
 from autoimb.evaluation.blend import Mixture, blend
@@ -23,16 +23,13 @@ from autoimb.evaluation.replay import replay
 from autoimb.evaluation.smaller import smaller
 from autoimb.evaluation.task import Trial
 from autoimb.evaluation.trial import evaluate
+from autoimb.pipeline.fitted import FittedPipeline, FittedStrategy
 from autoimb.pipeline.summary import stamp
+from autoimb.policy import SearchPolicy
 from autoimb.search.prepare import Preparation, prepare, table_of
+from autoimb.search.request import Request
+from autoimb.search.study import StudyResult
 from autoimb.space.strategy import Strategy
-
-if TYPE_CHECKING:
-    from autoimb.data.sample import Sample
-    from autoimb.pipeline.fitted import FittedPipeline, FittedStrategy
-    from autoimb.policy import SearchPolicy
-    from autoimb.search.request import Request
-    from autoimb.search.study import StudyResult
 
 __all__ = ["Selection", "choose", "refit", "select"]
 
@@ -145,7 +142,8 @@ def select(preparation: Preparation, study: StudyResult, *, deadline: Deadline) 
         mixtures = (Mixture.single(judge, results, single), *mixtures[1:])
     calibrations = [_calibrate(judge, results, mixture) for mixture in mixtures]
     result, calibration = mixtures[-1], calibrations[-1]
-    numbers = _replayed(judge, strategies, results, single, task.plan.policy)
+    order = [number for number in ranked(results) if not strategies[number].is_partner]
+    numbers = _replayed(judge, order, single, task.plan.policy)
     reported = replay(
         judge,
         [(results[number].oof, results[number].likeliest) for number in numbers],
@@ -223,15 +221,8 @@ def choose(judge: Judge, strategies: Mapping[int, Strategy], results: Mapping[in
     return next(n for n in (single, *order) if results[n].fitted is not None)
 
 
-def _replayed(
-    judge: Judge,
-    strategies: Mapping[int, Strategy],
-    results: Mapping[int, Scored],
-    single: int,
-    policy: SearchPolicy,
-) -> list[int]:
+def _replayed(judge: Judge, order: list[int], single: int, policy: SearchPolicy) -> list[int]:
     """Return the trials among which replays choose: as many of the best as the work allows."""
-    order = [number for number in ranked(results) if not strategies[number].is_partner]
     n_cells = len(judge.y) * len(judge.metric.classes)
     affordable = policy.result.replay_work // n_cells
     number = int(np.clip(affordable, policy.result.min_candidates, _MAX_REPLAYED_TRIALS))

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import optuna
 
@@ -15,16 +14,14 @@ from autoimb.errors import ClusterLostError
 from autoimb.evaluation.outcome import Infeasible, Scored
 from autoimb.evaluation.task import Trial
 from autoimb.evaluation.trial import evaluate, within
+from autoimb.runs.folder import RunFolder
 from autoimb.runs.record import TrialRecord
 from autoimb.runtime.interrupt import Interrupt
 from autoimb.runtime.pool import LOCAL, Backend, Resources, Runner
 from autoimb.runtime.progress import Event
 from autoimb.runtime.shared import Evaluate
-from autoimb.search.history import TrialHistory
+from autoimb.search.history import INTERRUPTED, TrialHistory
 from autoimb.search.propose import Agenda, propose
-
-if TYPE_CHECKING:
-    from autoimb.runs.folder import RunFolder
 
 __all__ = ["StudyResult", "StudySettings", "run_study"]
 
@@ -45,6 +42,9 @@ class StudySettings:
     memory : int or None
         Memory limit in bytes of all trials; None uses the free memory.
     backend : Backend
+    synchronous : bool
+        Whether trials start in batches of one for each worker, each of which starts when all trials
+        of the batch before have ended. What is proposed then depends on no trial's speed.
     evaluate : callable
         `autoimb.evaluation.trial.evaluate` or a replacement.
     on_event : callable or None
@@ -55,6 +55,7 @@ class StudySettings:
     trial_limit: float | None = None
     memory: int | None = None
     backend: Backend = LOCAL
+    synchronous: bool = False
     evaluate: Evaluate = evaluate
     on_event: Callable[[Event], None] | None = None
 
@@ -117,7 +118,7 @@ def run_study(
                 )
                 runner = settings.backend.runner(task, settings.evaluate, resources)
             history.restore(agenda.space)
-            _loop(history, agenda, settings, runner, interrupt)
+            _Study(history, agenda, settings, runner).loop(interrupt)
         except KeyboardInterrupt:
             interrupted = "the user"
         except ClusterLostError as lost:
@@ -126,7 +127,7 @@ def run_study(
             if runner is not None:
                 runner.close()
             task.parts.keep_encoders()
-            history.interrupt()
+            history.end_running(INTERRUPTED)
         history.publish()
     records = [history.records[number] for number in sorted(history.records)]
     return StudyResult(
@@ -137,74 +138,71 @@ def run_study(
     )
 
 
-def _loop(
-    history: TrialHistory,
-    agenda: Agenda,
-    settings: StudySettings,
-    runner: Runner,
-    interrupt: Interrupt,
-) -> None:
-    """Run trials until none is left to propose."""
-    _start(history, agenda, settings, runner)
-    while runner.running:
-        _tell(history, agenda, settings)
-        with interrupt.listening():
-            ended = runner.collect(PULSE)
-        finished = []
-        for number, outcome in ended:
-            # The size of trees is known only after they have grown.
-            if history.records[number].stage == "partner":
-                outcome = within(outcome, agenda.task.limits)
-            finished.append(history.finish(number, outcome))
-        # All trials are stored before anyone is told of one.
-        for record in finished:
-            _tell(history, agenda, settings, record)
-        _start(history, agenda, settings, runner)
-        if finished:
-            # Workers do not wait for it.
-            history.publish()
+@dataclass(frozen=True)
+class _Study:
+    """A study while it runs: it proposes, submits and records trials."""
 
+    history: TrialHistory
+    agenda: Agenda
+    settings: StudySettings
+    runner: Runner
 
-def _start(history: TrialHistory, agenda: Agenda, settings: StudySettings, runner: Runner) -> None:
-    """Submit trials to an idle runner while there is one to propose."""
-    while runner.idle:
-        proposal = propose(history, agenda, left=settings.deadline.left())
-        if proposal is None:
+    def loop(self, interrupt: Interrupt) -> None:
+        """Run trials until none is left to propose."""
+        self._start()
+        while self.runner.running:
+            self._tell()
+            with interrupt.listening():
+                ended = self.runner.collect(PULSE)
+            finished = []
+            for number, outcome in ended:
+                # The size of trees is known only after they have grown.
+                if self.history.records[number].stage == "partner":
+                    outcome = within(outcome, self.agenda.task.limits)
+                finished.append(self.history.finish(number, outcome))
+            # All trials are stored before anyone is told of one.
+            for record in finished:
+                self._tell(record)
+            self._start()
+            if finished:
+                # Workers do not wait for it.
+                self.history.publish()
+
+    def _start(self) -> None:
+        """Submit trials to an idle runner while there is one to propose."""
+        history, settings, runner = self.history, self.settings, self.runner
+        n_workers = self.agenda.n_workers
+        if settings.synchronous and runner.running:
             return
-        record = proposal.record
-        history.start(record, proposal.distributions)
-        if proposal.infeasible is not None:
-            outcome = Infeasible(proposal.infeasible)
-            _tell(history, agenda, settings, history.finish(record.number, outcome))
-            continue
-        # The limit is twice as long until a trial has a result.
-        limit = settings.trial_limit
-        if limit is not None and not history.ranked:
-            limit *= 2.0
-        deadline = settings.deadline.within(limit)
-        trial = Trial(record.strategy, deadline, duel=record.stage == "duel")
-        runner.submit(record.number, trial)
+        while len(runner.running) < n_workers if settings.synchronous else runner.idle:
+            proposal = propose(history, self.agenda, left=settings.deadline.left())
+            if proposal is None:
+                return
+            record = proposal.record
+            history.start(record, proposal.distributions)
+            if proposal.infeasible is not None:
+                self._tell(history.finish(record.number, Infeasible(proposal.infeasible)))
+                continue
+            # The limit is twice as long until a trial has a result.
+            limit = settings.trial_limit
+            if limit is not None and not history.ranked:
+                limit *= 2.0
+            deadline = settings.deadline.within(limit)
+            trial = Trial(record.strategy, deadline, duel=record.stage == "duel")
+            runner.submit(record.number, trial)
 
-
-def _tell(
-    history: TrialHistory,
-    agenda: Agenda,
-    settings: StudySettings,
-    finished: TrialRecord | None = None,
-) -> None:
-    """Report a trial that ended, or the time."""
-    if settings.on_event is None:
-        return
-    ranked = history.ranked
-    settings.on_event(
-        Event(
+    def _tell(self, finished: TrialRecord | None = None) -> None:
+        """Report a trial that ended, or the time."""
+        ranked = self.history.ranked
+        event = Event(
             finished=finished,
             best=ranked[0] if ranked else None,
-            counts=Counter[str](record.status for record in history.strategies),
-            running=len(history.running),
-            n_trials=agenda.n_trials,
+            counts=Counter[str](record.status for record in self.history.strategies),
+            running=len(self.history.running),
+            n_trials=self.agenda.n_trials,
         )
-    )
+        if self.settings.on_event is not None:
+            self.settings.on_event(event)
 
 
 @contextmanager

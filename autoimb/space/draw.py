@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import floor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from autoimb.errors import OptionError
 from autoimb.space.components import COMPONENTS, CONTROL
 from autoimb.space.ensemble import ENSEMBLE, draws_balanced_rows
-from autoimb.space.option import Choice, Float, Int, Option, Range, Value
+from autoimb.space.option import Choice, Float, Int, Range, Value
 from autoimb.space.strategy import STRENGTHS, Strategy, option_of
 
 if TYPE_CHECKING:
@@ -196,7 +196,5 @@ def _within_one(strategy: Strategy) -> Strategy:
 
 def infeasible(strategy: Strategy, profile: Profile) -> str | None:
     """Return why a strategy cannot run on the table, or None if all its options can."""
-    options: list[Option[Any]] = [
-        option_of(component, getattr(strategy, component)) for component in COMPONENTS
-    ]
+    options = (option_of(*choice) for choice in strategy.choices.items())
     return next((s for s in (o.feasible(profile) for o in options) if s is not None), None)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -68,6 +69,7 @@ class RoundResult:
 
 
 Draw = Callable[[Round], np.ndarray]
+Pick = Callable[[Round, np.ndarray, int], np.ndarray]
 Update = Callable[[np.ndarray, RoundResult], tuple[np.ndarray, float]]
 
 
@@ -114,6 +116,9 @@ ENSEMBLE: Component[Ensemble] = Component(
     "ensemble", "Number of networks in each fold, and the rows on which each is trained."
 )
 
+# The settings that all ensembles on balanced rows share.
+_BALANCED: dict[str, Any] = {"strength": Float(0.5, 1.0), "sizes": under_counts}
+
 
 def draws_balanced_rows(name: str) -> bool:
     """Return whether an ensemble balances classes itself, by drawing balanced rows."""
@@ -129,28 +134,26 @@ def _bootstrap(round_: Round) -> np.ndarray:
     return np.concatenate([round_.random.choice(rows, len(rows)) for rows in _by_class(round_.y)])
 
 
-def _balanced(strength: float) -> Draw:
-    """Return a function that under-samples the larger classes with the given strength."""
+def _any_rows(round_: Round, rows: np.ndarray, count: int) -> np.ndarray:
+    return round_.random.choice(rows, count, replace=False)
+
+
+def _balanced(strength: float, pick: Pick = _any_rows) -> Draw:
+    """Return a function that under-samples the larger classes with the given strength.
+
+    ``pick(round, rows, count)`` draws so many of the rows of a class.
+    """
 
     def draw(round_: Round) -> np.ndarray:
-        parts = [
-            round_.random.choice(rows, n, replace=False)
-            for rows, n in _under_sampled(round_.y, strength)
-        ]
-        return np.concatenate(parts)
+        groups = _by_class(round_.y)
+        sizes = under_counts(np.array([len(rows) for rows in groups]), strength)
+        return np.concatenate([pick(round_, rows, int(n)) for rows, n in zip(groups, sizes)])
 
     return draw
 
 
 def _by_class(y: np.ndarray) -> list[np.ndarray]:
     return [np.flatnonzero(y == c) for c in np.unique(y)]
-
-
-def _under_sampled(y: np.ndarray, strength: float) -> Iterator[tuple[np.ndarray, int]]:
-    """Return each class's rows, and the number of them to draw."""
-    groups = _by_class(y)
-    sizes = under_counts(np.array([len(rows) for rows in groups]), strength)
-    return zip(groups, map(int, sizes))
 
 
 @ENSEMBLE.option()
@@ -165,11 +168,7 @@ def bagging(members: int) -> Ensemble:
     return Ensemble(members, 1, _bootstrap)
 
 
-@ENSEMBLE.option(
-    members=Int(4, 16),
-    strength=Float(0.5, 1.0),
-    sizes=under_counts,
-)
+@ENSEMBLE.option(members=Int(4, 16), **_BALANCED)
 def balanced_bagging(members: int, strength: float) -> Ensemble:
     """Networks on under-sampled rows, another draw for each (Wallace et al., 2011)."""
     control = Choice("bagging", (("members", members),))
@@ -182,27 +181,14 @@ def boosting(rounds: int) -> Ensemble:
     return Ensemble(1, rounds, _all_rows, samme)
 
 
-@ENSEMBLE.option(
-    rounds=Int(3, 8),
-    strength=Float(0.5, 1.0),
-    exact=False,
-    sizes=under_counts,
-    searched=False,
-)
+@ENSEMBLE.option(rounds=Int(3, 8), exact=False, searched=False, **_BALANCED)
 def rus_boost(rounds: int, strength: float) -> Ensemble:
     """Boosting on rows that are under-sampled anew in every round (Seiffert et al., 2010)."""
     control = Choice("boosting", (("rounds", rounds),))
     return Ensemble(1, rounds, _balanced(strength), samme, matched_control=control)
 
 
-@ENSEMBLE.option(
-    members=Int(2, 6),
-    rounds=Int(2, 4),
-    strength=Float(0.5, 1.0),
-    exact=False,
-    sizes=under_counts,
-    searched=False,
-)
+@ENSEMBLE.option(members=Int(2, 6), rounds=Int(2, 4), exact=False, searched=False, **_BALANCED)
 def easy_ensemble(members: int, rounds: int, strength: float) -> Ensemble:
     """Boosted networks on each of several under-sampled bags of rows (Liu et al., 2009)."""
     control = Choice("bagging", (("members", members * rounds),))
@@ -210,23 +196,11 @@ def easy_ensemble(members: int, rounds: int, strength: float) -> Ensemble:
     return Ensemble(members, rounds, draw, samme, bagged=True, matched_control=control)
 
 
-@ENSEMBLE.option(
-    rounds=Int(4, 10),
-    strength=Float(0.5, 1.0),
-    exact=False,
-    sizes=under_counts,
-)
+@ENSEMBLE.option(rounds=Int(4, 10), exact=False, **_BALANCED)
 def self_paced(rounds: int, strength: float) -> Ensemble:
     """Networks in turn on under-sampled rows, harder ones more often: SPE (Liu et al., 2020)."""
-
-    def draw(round_: Round) -> np.ndarray:
-        parts = [
-            self_paced_rows(rows, n, 1.0 - round_.row_state[rows], round_.progress, round_.random)
-            for rows, n in _under_sampled(round_.y, strength)
-        ]
-        return np.concatenate(parts)
-
     control = Choice("bagging", (("members", rounds),))
+    draw = _balanced(strength, self_paced_rows)
     return Ensemble(1, rounds, draw, _mean_class_probability, weighs=False, matched_control=control)
 
 
@@ -236,14 +210,11 @@ def snapshot(rounds: int) -> Ensemble:
     return Ensemble(1, rounds, _all_rows, continues=True)
 
 
-def self_paced_rows(
-    rows: np.ndarray,
-    count: int,
-    hardness: np.ndarray,
-    progress: float,
-    random: np.random.Generator,
-) -> np.ndarray:
-    """Draw rows of a class by their hardness.
+def self_paced_rows(round_: Round, rows: np.ndarray, count: int) -> np.ndarray:
+    """Draw rows of a class by their hardness, from 0 to 1.
+
+    The hardness of a row is one minus its row state, the probability that the ensemble so far
+    gives to the row's class.
 
     The rows of each of 20 bins of hardness share a chance of 1 / (mean hardness + α), where α
     grows from 0 to infinity: at first each bin contributes the same hardness, at last each the
@@ -252,29 +223,27 @@ def self_paced_rows(
 
     Parameters
     ----------
-    rows : int64 array of shape (n,)
+    round_ : Round
+    rows : int64 array
+        Rows of the class.
     count : int
-        Number of rows to draw without replacement, at most n.
-    hardness : float64 array of shape (n,)
-        From 0 to 1: one minus the probability that the ensemble so far gives to the row's class.
-    progress : float
-        From 0 to 1.
-    random : Generator
+        Number of rows to draw without replacement.
 
     Returns
     -------
     int64 array of shape (count,)
     """
+    hardness = 1.0 - round_.row_state[rows]
     if count == len(rows) or np.ptp(hardness) == 0.0:
-        return random.choice(rows, count, replace=False)
+        return _any_rows(round_, rows, count)
     edges = np.linspace(hardness.min(), hardness.max(), _BINS + 1)
     # The chance of a row is that of its bin, divided by the number of rows in the bin.
     place = np.clip(np.searchsorted(edges, hardness, side="right") - 1, 0, _BINS - 1)
     size = np.bincount(place, minlength=_BINS)
     mean = np.bincount(place, hardness, minlength=_BINS) / np.maximum(size, 1)
-    pace = np.tan(0.5 * np.pi * min(progress, 1.0 - 1e-6))
+    pace = np.tan(0.5 * np.pi * min(round_.progress, 1.0 - 1e-6))
     chance = (1.0 / (mean + pace + 1e-6) / np.maximum(size, 1))[place]
-    return random.choice(rows, count, replace=False, p=chance / chance.sum())
+    return round_.random.choice(rows, count, replace=False, p=chance / chance.sum())
 
 
 def _mean_class_probability(row_state: np.ndarray, result: RoundResult) -> tuple[np.ndarray, float]:

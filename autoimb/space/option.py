@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import numpy as np
 
 from autoimb.errors import OptionError, choices
+from autoimb.text import shown
 
 if TYPE_CHECKING:
     from autoimb.data.profile import Profile
@@ -26,6 +28,7 @@ __all__ = [
     "Sizes",
     "Value",
     "minority_at_least",
+    "option_parts",
     "work_at_most",
 ]
 
@@ -93,14 +96,39 @@ class Choice:
         return self._text(lambda value: f"{value:.3g}" if isinstance(value, float) else str(value))
 
     def __str__(self) -> str:
-        """Return the exact text, which `autoimb.space.reading.read_strategy` can read."""
-        return self._text(
-            lambda value: repr(float(value)) if isinstance(value, float) else str(value)
-        )
+        """Return the exact text, which `option_parts` can split."""
+        return self._text(str)
 
     def _text(self, write: Callable[[Value], str]) -> str:
         inside = ", ".join(f"{key}={write(value)}" for key, value in self.params)
         return f"{self.name}({inside})" if inside else self.name
+
+
+def option_parts(text: str) -> tuple[str, dict[str, Any]]:
+    """Split text such as ``"power(tau=0.5)"`` into name and parameters, without checking them.
+
+    Values are constants of Python, or words as text.
+
+    Raises
+    ------
+    OptionError
+        If the text is neither a name nor a call of a name with keywords only.
+    """
+    try:
+        node = ast.parse(text.strip(), mode="eval").body
+        if isinstance(node, ast.Name):
+            return node.id, {}
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.args:
+            values = ((key.arg or "**", key.value) for key in node.keywords)
+            return node.func.id, {
+                key: value.id if isinstance(value, ast.Name) else ast.literal_eval(value)
+                for key, value in values
+            }
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        pass
+    raise OptionError(
+        f"An option is written like SVMSMOTE or SVMSMOTE(k_neighbors=3); got {shown(text)}."
+    )
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,14 @@ first n of them have minimal regret for every n.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.space.components import COMPONENTS, CONTROL
 from autoimb.space.draw import Space
 from autoimb.space.ensemble import ENSEMBLE, draws_balanced_rows
-from autoimb.space.option import Choice, Float, Range, Value
+from autoimb.space.option import Choice, Float, Value
 from autoimb.space.strategy import Strategy
 
 __all__ = [
@@ -65,7 +66,8 @@ def listed_networks(space: Space, policy: SearchPolicy = DEFAULT_POLICY) -> list
 
 def only_network(space: Space, network: Choice) -> dict[str, Any]:
     """Return parameters to enqueue for a network without any imbalance method."""
-    return _control(space) | _flat("network", network.name, network.values)
+    control = {name: option for name, option in CONTROL.items() if option in space.names(name)}
+    return control | _flat({"network": network})
 
 
 def duels_of(space: Space, control: Strategy) -> list[dict[str, Any]]:
@@ -77,7 +79,7 @@ def duels_of(space: Space, control: Strategy) -> list[dict[str, Any]]:
     """
     places = {name: place for place, name in enumerate(_METHODS)}
     ordered = sorted(methods_of(space), key=lambda method: places.get(method[1], len(places)))
-    trials = [_with_option(control, "ensemble", control.ensemble)]
+    strategies = [control]
     for component, name in ordered:
         option = COMPONENTS[component][name]
         values = _METHODS.get(name, option.lowest)
@@ -86,10 +88,10 @@ def duels_of(space: Space, control: Strategy) -> list[dict[str, Any]]:
             matched = ENSEMBLE.make(method).matched_control
             if matched is None or matched.name not in space.names("ensemble"):
                 continue
-            trials.append(_with_option(control, "ensemble", matched))
-        trials.append(_with_option(control, component, method))
+            strategies.append(replace(control, ensemble=matched))
+        strategies.append(replace(control, **{component: method}))
     # Several ensembles may have the same matched control, which is listed only once.
-    return [trial for place, trial in enumerate(trials) if trial not in trials[:place]]
+    return [_flat(strategy.choices) for strategy in dict.fromkeys(strategies)]
 
 
 def methods_of(space: Space) -> list[tuple[str, str]]:
@@ -102,29 +104,15 @@ def methods_of(space: Space) -> list[tuple[str, str]]:
     ]
 
 
-def _with_option(strategy: Strategy, component: str, choice: Choice) -> dict[str, Any]:
-    """Return parameters to enqueue for a strategy with another option of a component."""
+def _flat(choices: Mapping[str, Choice]) -> dict[str, Any]:
+    """Return the parameters to enqueue for choices by component."""
     flat: dict[str, Any] = {}
-    for name in COMPONENTS:
-        component_choice = choice if name == component else getattr(strategy, name)
-        flat |= _flat(name, component_choice.name, component_choice.values)
+    for component, choice in choices.items():
+        flat[component] = choice.name
+        for key, bounds in COMPONENTS[component][choice.name].ranges.items():
+            value = choice.values[key]
+            # Strengths of two methods are scaled down, which may move them below their ranges.
+            if isinstance(bounds, Float):
+                value = max(float(value), bounds.low)
+            flat[f"{component}.{choice.name}.{key}"] = value
     return flat
-
-
-def _control(space: Space) -> dict[str, Any]:
-    return {
-        component: name for component, name in CONTROL.items() if name in space.names(component)
-    }
-
-
-def _flat(component: str, name: str, params: Mapping[str, Value]) -> dict[str, Any]:
-    ranges = COMPONENTS[component][name].ranges
-    values = {
-        f"{component}.{name}.{key}": _clipped(params[key], bounds) for key, bounds in ranges.items()
-    }
-    return {component: name} | values
-
-
-def _clipped(value: Value, bounds: Range) -> Value:
-    """Return a value that is at least the low end of its range, as scaled strengths may not be."""
-    return max(float(value), bounds.low) if isinstance(bounds, Float) else value

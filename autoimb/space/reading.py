@@ -10,15 +10,11 @@ from typing import Any
 from autoimb.errors import OptionError, choices
 from autoimb.space.components import COMPONENTS
 from autoimb.space.draw import Space
-from autoimb.space.option import Choice, Float, OneOf, Range, Value
+from autoimb.space.option import Choice, Float, OneOf, Range, Value, option_parts
 from autoimb.space.resampling.component import RESAMPLING
-from autoimb.space.resampling.samplers import (
-    is_sampler,
-    read_sampler,
-    sampler_parts,
-    sampler_text,
-)
+from autoimb.space.resampling.samplers import is_sampler, read_sampler, sampler_text
 from autoimb.space.strategy import STRENGTHS, Strategy
+from autoimb.text import number_of
 
 __all__ = ["read_option", "read_strategy"]
 
@@ -100,19 +96,16 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 
 def _choice(component: str, value: object) -> Choice:
-    takes_samplers = component == RESAMPLING.name
-    if isinstance(value, str):
-        name, params = (value, {}) if takes_samplers and is_sampler(value) else _from_text(value)
-    elif isinstance(value, Mapping) and isinstance(value.get("name"), str):
-        name, params = value["name"], value.get("params") or {}
-    else:
+    content = {"name": value} if isinstance(value, str) else value
+    if not (isinstance(content, Mapping) and isinstance(content.get("name"), str)):
         raise OptionError(
             f"The {component} of a strategy must be a text such as 'name(parameter=value)', or a "
             f"dict of name and params; got {value!r}."
         )
-    if takes_samplers and is_sampler(name):
-        sampler, written = sampler_parts(name)
-        return Choice(sampler_text(sampler, written | params))
+    name, params = option_parts(content["name"])
+    params |= content.get("params") or {}
+    if component == RESAMPLING.name and is_sampler(name):
+        return Choice(sampler_text(name, params))
     ranges = COMPONENTS[component][name].ranges
     option = f"{component} {name!r}"
     if params.keys() != ranges.keys():
@@ -125,17 +118,6 @@ def _choice(component: str, value: object) -> Choice:
     )
 
 
-def _from_text(text: str) -> tuple[str, dict[str, str]]:
-    """Split ``"name(a=1, b=x)"``; values that `Choice` writes contain no comma or equals sign."""
-    name, opened, inside = text.strip().partition("(")
-    params = {}
-    if opened:
-        for part in inside.removesuffix(")").split(","):
-            key, _, value = part.partition("=")
-            params[key.strip()] = value.strip()
-    return name.strip(), params
-
-
 def _value(option_text: str, key: str, value: object, bounds: Range) -> Value:
     """Return a parameter's value, given as text or plain value, after checking its range."""
     if isinstance(bounds, OneOf):
@@ -145,7 +127,7 @@ def _value(option_text: str, key: str, value: object, bounds: Range) -> Value:
             if value in (candidate, str(candidate)) and same_kind:
                 return candidate
         raise OptionError(choices(f"{key} of {option_text}", value, bounds.values))
-    number = _number(value)
+    number = math.nan if isinstance(value, bool) else number_of(value)
     # A strength may be below its range, since the strengths of two methods are scaled down.
     low = 0.0 if key in STRENGTHS else bounds.low
     has_valid_type = isinstance(bounds, Float) or number.is_integer()
@@ -156,12 +138,3 @@ def _value(option_text: str, key: str, value: object, bounds: Range) -> Value:
             f"got {value!r}."
         )
     return number if isinstance(bounds, Float) else int(number)
-
-
-def _number(value: object) -> float:
-    if isinstance(value, bool):
-        return math.nan
-    try:
-        return float(value)  # type: ignore[arg-type]  # what is none raises
-    except (TypeError, ValueError):
-        return math.nan

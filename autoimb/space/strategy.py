@@ -35,14 +35,18 @@ class Strategy:
     network: Choice
 
     def __post_init__(self) -> None:
-        for component in COMPONENTS.values():
-            choice: Choice = getattr(self, component.name)
-            expected = list(option_of(component.name, choice).ranges)
-            if [key for key, _ in choice.params] != expected:
+        for component, choice in self.choices.items():
+            expected, names = list(option_of(component, choice).ranges), list(choice.values)
+            if names != expected:
                 raise OptionError(
-                    f"The {component.name} option {choice.name!r} takes the parameters "
-                    f"{expected}, got {[key for key, _ in choice.params]}."
+                    f"The {component} option {choice.name!r} takes the parameters {expected}, got "
+                    f"{names}."
                 )
+
+    @property
+    def choices(self) -> dict[str, Choice]:
+        """The choices by component."""
+        return {component: getattr(self, component) for component in COMPONENTS}
 
     @property
     def is_partner(self) -> bool:
@@ -75,7 +79,7 @@ class Strategy:
     @property
     def exact(self) -> bool:
         """Return whether every prior shift of the strategy has a closed form (law 4)."""
-        return all(option_of(component, getattr(self, component)).exact for component in COMPONENTS)
+        return all(option_of(*choice).exact for choice in self.choices.items())
 
     @property
     def strengths(self) -> list[float]:
@@ -89,10 +93,9 @@ class Strategy:
 
     def to_json(self) -> dict[str, Any]:
         """Return the strategy as JSON-compatible values."""
-        choices: dict[str, Choice] = {name: getattr(self, name) for name in COMPONENTS}
         return {
             component: {"name": choice.name, "params": choice.values}
-            for component, choice in choices.items()
+            for component, choice in self.choices.items()
         }
 
     @classmethod

@@ -452,7 +452,7 @@ def search(
     part = PARTS[without] if without else _Without()
     listed = tuple((one["name"], dict(one["params"])) for one in networks)
     policy = part.policy(SearchPolicy(suggestions=Suggestions(first_networks=listed)))
-    budget = Budget.start(seconds, policy=policy)
+    budget = Budget.start(seconds)
     request = Request(
         metric=metric,
         time_budget=seconds,
@@ -523,7 +523,7 @@ def small_search(
     """Search by a small policy on one worker; `limits` are fields of the request."""
     torch.set_num_threads(1)
     request = Request(**{"time_budget": None, "n_jobs": 1, "random_state": seed} | limits)
-    budget = Budget.start(request.time_budget, policy=policy)
+    budget = Budget.start(request.time_budget)
     return searching.search(prepare(Table(*table), request, policy=policy), budget=budget)
 
 
@@ -572,7 +572,7 @@ class Asking:
 
     def tell(self, number: int, strategy: Strategy, score: float) -> None:
         """Record what a strategy reached with the planned work."""
-        reached = Score(score, 0.0, (score,), False, score)
+        reached = Score(score, 0.0, score)
         self._record(TrialRecord(number, "search", strategy, "complete", score=reached))
 
     def forget(self, number: int, strategy: Strategy) -> None:

@@ -10,7 +10,6 @@ from autoimb.assessment.calibration import (
     Finishing,
     at_rates,
     calibrator_that_gains,
-    correct_prior,
     fit_calibrator,
     focal_posterior,
     for_all_networks,
@@ -99,17 +98,12 @@ def test_weights_count_rows():
     assert a != fit_calibrator(y, proba)
 
 
-def networks(n, prior, *, seed, noise=1.0, n_networks=5):
-    """Labels, what each of some networks says (V, n, C), and their mean."""
-    rng = np.random.default_rng(seed)
-    truth = rng.normal(0, 1.5, (n, len(prior))) + np.log(prior)
-    y = (
-        (rng.random((n, 1)) > softmax(truth, axis=1).cumsum(axis=1))
-        .sum(axis=1)
-        .clip(max=len(prior) - 1)
-    )
-    views = softmax(truth + rng.normal(0, noise, (n_networks, n, len(prior))), axis=-1)
-    return y.astype(np.int64), views, views.mean(axis=0)
+def networks(n, prior, *, seed):
+    """Return labels, the probabilities of five noisy networks (V, n, C), and their mean."""
+    y, proba = calibrated_rows(n, prior, seed=seed)
+    noise = np.random.default_rng([seed, 1]).normal(size=(5, *proba.shape))
+    views = softmax(np.log(proba) + noise, axis=-1)
+    return y, views, views.mean(axis=0)
 
 
 @pytest.mark.parametrize("prior", [(0.95, 0.05), (0.6, 0.3, 0.1), (0.9, 0.07, 0.03)])
@@ -228,13 +222,3 @@ def test_a_probability_near_one_is_not_rounded():
     """h(v) = v / ((1 - v)^2 - 2 (1 - v) v log v) is 1e12² / 3 at v = 1 - 1e-12, and v near 0."""
     posterior = focal_posterior(np.tile([1e-12, 1 - 1e-12], (5, 1)), 2.0)
     np.testing.assert_allclose(posterior[:, 0], 3e-36, rtol=5e-5)  # of 1 - v, as it is rounded
-
-
-def test_prior_correction_undoes_over_sampling():
-    rng = np.random.default_rng(0)
-    real = rng.dirichlet([1, 1, 1], 10)
-    ratio = np.array([1.0, 4.0, 0.5])  # rate times weight of each class
-    trained = real * ratio / (real * ratio).sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(correct_prior(np.log(trained), np.log(ratio)), np.log(real))
-    stacked = correct_prior(np.log(trained)[None] + 5.0, np.log(ratio)[None, None])
-    np.testing.assert_allclose(stacked[0], np.log(real))

@@ -62,3 +62,4 @@ def test_weights_are_checked(bad):
         read_weights(bad, ["no", "yes"])
     assert read_weights({"yes": 5}, ["no", "yes"]) == (1.0, 5.0)
     assert read_weights({"yes": 0}, ["no", "yes"]) == (1.0, 0.0)
+    assert read_weights({"10": 5}, [9, 10]) == (1.0, 5.0)  # numbers in the keys of JSON

@@ -93,15 +93,6 @@ def test_labels_of_other_metrics_maximise_f1(name):
     assert judge.fit_rule(proba) == f1.fit_rule(proba)
 
 
-def test_costs_need_no_fit():
-    y, proba = calibrated_rows(100, (0.8, 0.2))
-    costs = ((0.0, 1.0), (9.0, 0.0))
-    judge = judge_of("f1", y, groups=2, costs=costs)
-    rule = judge.fit_rule(proba)
-    assert rule == DecisionRule("costs", costs=costs, name="least expected cost")
-    assert (judge.labels(proba) == (proba[:, 1] > 0.1)).all()
-
-
 def test_weights_reach_the_rule():
     y, proba = calibrated_rows(400, (0.8, 0.2))
     plain = judge_of("f1", y).fit_rule(proba)

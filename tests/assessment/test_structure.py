@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
 
 from autoimb import AutoImbClassifier, dry_run
 from autoimb.assessment.checks import Finding
-from autoimb.cli import main
 
-ROOT = Path(__file__).parents[2]
-FLIGHTS = ROOT / "examples" / "data" / "flights" / "flights.csv.gz"
 N_ROWS = 3000
 
 
@@ -132,15 +127,3 @@ def test_alike_neighbours_are_an_info_but_blocks_of_classes_are_not() -> None:
     )
     blocks = np.argsort(y, kind="stable")
     assert "AIMB009" not in findings(frame.iloc[blocks], y[blocks])
-
-
-# --- whole commands -------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-def test_the_flights_of_the_readme_need_their_date(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["search", str(FLIGHTS), "--target", "cancelled", "--time-budget", "60"]
-    assert main([*words, "--dry-run", "--fail-on", "warning"]) == 3
-    printed = capsys.readouterr().out
-    assert "error AIMB008" in printed
-    assert 'Add time="date" (--time date).' in printed

@@ -26,7 +26,6 @@ import pytest
 import autoimb
 import autoimb.cli.app as program
 from autoimb import load
-from autoimb.assessment.uncertainty import expected_in_words
 from autoimb.cli import main
 from autoimb.cli.options import seconds
 from autoimb.cli.tables import CELLS, cells_of_piece, in_order, read_chunks, writer
@@ -36,7 +35,7 @@ from tests.support.searches import minimal_work
 from tests.support.studies import PATIENCE
 
 SEARCH = ["--target", "fraud", "--jobs", "1", "--network", "mlp"]
-FAST = [*SEARCH, "--cv", "2", "--partners", "none", "--quiet"]
+FAST = [*SEARCH, "--cv", "2", "--partners", "none", "--kind", "size=categorical", "--quiet"]
 
 pytestmark = pytest.mark.usefixtures("minimal_work")
 
@@ -46,7 +45,8 @@ def table(n_rows: int = 120, *, seed: int = 0) -> pd.DataFrame:
     amount = rng.normal(size=n_rows).round(3)
     code = np.where(rng.random(n_rows) < 0.8, rng.integers(100, 104, n_rows).astype(str), "A1")
     fraud = np.where(amount + rng.normal(size=n_rows) * 0.5 > 1.0, "yes", "no")
-    return pd.DataFrame({"amount": amount, "code": code, "fraud": fraud})
+    size = np.arange(n_rows) % 3 * 1.25 + 1  # 1, 2.25 and 3.5
+    return pd.DataFrame({"amount": amount, "code": code, "size": size, "fraud": fraud})
 
 
 @pytest.fixture(scope="module")
@@ -106,14 +106,14 @@ def test_search_ends_with_a_summary_and_repeats_itself(
     winner, score, *_, files = out.splitlines()
     assert "mlp" in winner
     reported = json.loads((tmp_path / "run.json").read_text("utf-8"))["results"]["reported"]
-    assert score == (
-        f"Expected average precision on new data: {reported['value']:.3f} (95 % interval "
-        f"{reported['low']:.3f} to {reported['high']:.3f})."
-    )
+    interval = "(95 % interval {low:.3f} to {high:.3f})".format_map(reported)
+    assert score == f"Expected average precision on new data: {reported['value']:.3f} {interval}."
+    assert load(tmp_path / "pipeline.autoimb").info["score"] == reported["value"]
     assert "pipeline.autoimb" in files
     assert "trial" in err
     boards = [pd.read_csv(folder / "leaderboard.csv") for folder in (run, tmp_path)]
     pd.testing.assert_series_equal(boards[0]["score"], boards[1]["score"])
+    assert boards[1]["reported"].dropna().to_numpy() == pytest.approx(reported["value"])
 
 
 def test_the_default_folder_is_a_free_one(data: Path, tmp_path: Path, monkeypatch) -> None:
@@ -133,7 +133,8 @@ def test_options_of_the_search_reach_it(data: Path, tmp_path: Path) -> None:
     assert asked["costs"] == [1.0, 5.0]
     assert asked["random_state"] == 3
     pipeline = load(tmp_path / "pipeline.autoimb")
-    assert {c.name: c.kind for c in pipeline.schema.columns} == {"amount": "categorical"}
+    kinds = {column.name: column.kind for column in pipeline.schema.columns}
+    assert kinds == {"amount": "categorical", "size": "categorical"}
     assert pipeline.classes[pipeline.positive] == "no"
     assert pipeline.strategies[0].strategy["loss"]["name"] == "focal"
 
@@ -150,16 +151,24 @@ def test_predict(run: Path, data: Path, tmp_path: Path, ending: str) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [out.name]
 
 
-def test_predict_with_a_threshold(run: Path, data: Path, tmp_path: Path) -> None:
+def predicted(run: Path, frame: pd.DataFrame, tmp_path: Path, *words: str) -> Path:
+    """Predict rows from a text file into another one."""
+    frame.to_csv(tmp_path / "new.csv", index=False)
     out = tmp_path / "out.csv"
-    words = ["predict", str(run / "pipeline.autoimb"), str(data), "-o", str(out)]
-    for threshold, expected in (
-        ("1e-9", {"yes"}),
-        ("0.999999", {"no"}),
-        ("recall>=0.5", {"no", "yes"}),
-    ):
-        assert main([*words, "--threshold", threshold]) == 0
-        assert set(pd.read_csv(out)["prediction"]) == expected
+    command = ["predict", str(run / "pipeline.autoimb"), str(tmp_path / "new.csv")]
+    assert main([*command, "-o", str(out), *words]) == 0
+    return out
+
+
+@pytest.mark.parametrize(
+    ("threshold", "expected"),
+    [("1e-9", {"yes"}), ("0.999999", {"no"}), ("recall>=0.5", {"no", "yes"})],
+)
+def test_predict_with_a_threshold(
+    threshold: str, expected: set[str], run: Path, tmp_path: Path
+) -> None:
+    out = predicted(run, table(), tmp_path, "--threshold", threshold)
+    assert set(pd.read_csv(out)["prediction"]) == expected
 
 
 def test_text_that_looks_like_numbers_in_a_piece_stays_text(
@@ -175,20 +184,8 @@ def test_text_that_looks_like_numbers_in_a_piece_stays_text(
 
 
 def test_a_table_without_rows_predicts_nothing(run: Path, tmp_path: Path) -> None:
-    (tmp_path / "empty.csv").write_text("amount,code\n")
-    out = tmp_path / "out.csv"
-    words = ["predict", str(run / "pipeline.autoimb"), str(tmp_path / "empty.csv"), "-o", str(out)]
-    assert main(words) == 0
+    out = predicted(run, table(0), tmp_path)
     assert out.read_text() == "prediction,proba_no,proba_yes\n"
-
-
-def predicted(run: Path, frame: pd.DataFrame, tmp_path: Path, *words: str) -> Path:
-    """Predict rows from a text file into another one."""
-    frame.to_csv(tmp_path / "new.csv", index=False)
-    out = tmp_path / "out.csv"
-    command = ["predict", str(run / "pipeline.autoimb"), str(tmp_path / "new.csv")]
-    assert main([*command, "-o", str(out), *words]) == 0
-    return out
 
 
 def test_predict_copies_columns(run: Path, data: Path, tmp_path: Path) -> None:
@@ -208,14 +205,12 @@ def test_predict_copies_columns(run: Path, data: Path, tmp_path: Path) -> None:
     assert "'=1+1" in guarded.read_text()
 
 
-def test_predict_copies_columns_of_parquet(run: Path, data: Path, tmp_path: Path) -> None:
-    frame = pd.read_csv(data).drop(columns="fraud").assign(key=range(120), note=None)
+def test_predict_copies_columns_of_parquet(run: Path, tmp_path: Path) -> None:
+    frame = table().assign(key=range(120), note=None)
     frame["part"] = pd.Categorical(["a", "b", None] * 40)
+    frame.to_csv(tmp_path / "new.csv", index=False)
+    frame.to_parquet(tmp_path / "new.parquet")
     for name in ("new.parquet", "new.csv"):
-        if name == "new.csv":
-            frame.to_csv(tmp_path / name, index=False)
-        else:
-            frame.to_parquet(tmp_path / name)
         out = tmp_path / "out.parquet"
         command = ["predict", str(run / "pipeline.autoimb"), str(tmp_path / name), "-o", str(out)]
         assert main([*command, "--keep", "key,note,part"]) == 0
@@ -234,10 +229,9 @@ def test_predict_copies_columns_of_parquet(run: Path, data: Path, tmp_path: Path
     ],
 )
 def test_columns_that_cannot_be_copied(
-    keep: str, words: str, run: Path, data: Path, tmp_path: Path, capsys
+    keep: str, words: str, run: Path, tmp_path: Path, capsys
 ) -> None:
-    frame = pd.read_csv(data).assign(customer=1, prediction=2)
-    frame.to_csv(tmp_path / "new.csv", index=False)
+    table().assign(customer=1, prediction=2).to_csv(tmp_path / "new.csv", index=False)
     command = ["predict", str(run / "pipeline.autoimb"), str(tmp_path / "new.csv")]
     assert main([*command, "-o", str(tmp_path / "out.csv"), "--keep", keep]) == 2
     assert words in capsys.readouterr().err
@@ -347,15 +341,10 @@ def test_export(run: Path, data: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(pickled.predict_proba(frame), expected)
 
 
-def test_the_same_number_is_the_same_level_however_it_is_written(tmp_path: Path) -> None:
-    frame = table().assign(size=np.arange(120) % 3 * 1.25 + 1)  # 1, 2.25 and 3.5
-    frame.to_csv(tmp_path / "train.csv", index=False)
-    words = ["search", str(tmp_path / "train.csv"), "--trials", "1"]
-    run = tmp_path / "run"
-    assert main([*words, "--out", str(run), *FAST, "--kind", "size=categorical"]) == 0
-    pipeline, rows = load(run / "pipeline.autoimb"), frame.drop(columns="fraud")
+def test_the_same_number_is_the_same_level_however_it_is_written(run: Path, tmp_path: Path) -> None:
+    pipeline, rows = load(run / "pipeline.autoimb"), table()
     expected = pipeline.predict_proba(rows)
-    for size in (frame["size"].map("{:g}".format), frame["size"].map("{:.2f}".format)):
+    for size in (rows["size"].map("{:g}".format), rows["size"].map("{:.2f}".format)):
         rows.assign(size=size).to_csv(tmp_path / "new.csv", index=False)
         pieces = list(read_chunks(tmp_path / "new.csv", pipeline, cells=30))
         assert len(pieces) > 10
@@ -377,6 +366,22 @@ def test_refit_trains_the_same_strategies_on_newer_rows(run: Path, tmp_path: Pat
     assert new.weights == old.weights
     assert new.info["rows"] == 150
     assert new.classes_.tolist() == old.classes_.tolist()
+
+
+@pytest.mark.parametrize("seconds", ["a minute", [60.0]])
+@pytest.mark.parametrize("command", ["search", "refit"])
+def test_a_plan_without_seconds_is_damage(
+    command: str, seconds: object, run: Path, data: Path, tmp_path: Path, capsys: Any
+) -> None:
+    forged, out = tmp_path / "run", str(tmp_path / "newer.autoimb")
+    shutil.copytree(run, forged)
+    folder = RunFolder(forged)
+    folder.update_run({"plan": folder.read_run()["plan"] | {"time_budget": seconds}})
+    words = ["refit", str(forged), str(data), "-o", out]
+    if command == "search":
+        words = ["search", str(data), "--trials", "3", "--resume", "--out", str(forged), *FAST]
+    assert main(words) == 2
+    assert "run.json: its" in capsys.readouterr().err
 
 
 def test_a_refit_of_a_search_that_a_budget_resumed(run: Path, data: Path, tmp_path: Path) -> None:
@@ -475,15 +480,12 @@ def test_a_search_whose_terminal_is_closed_writes_what_it_has(data: Path, tmp_pa
 
 @pytest.mark.parametrize("threads", [1, 2, 8])
 def test_as_much_is_in_memory_however_many_threads_predict(threads: int) -> None:
-    cells = cells_of_piece(threads)
-    alive: set[int] = set()
+    alive = weakref.WeakValueDictionary[int, pd.DataFrame]()
     counts: list[int] = []
 
     def pieces() -> Iterator[pd.DataFrame]:
         for number in range(40):
-            frame = pd.DataFrame({"a": [number]})
-            alive.add(number)
-            weakref.finalize(frame, alive.discard, number)
+            frame = alive[number] = pd.DataFrame({"a": [number]})
             counts.append(len(alive))
             yield frame
             del frame
@@ -492,41 +494,4 @@ def test_as_much_is_in_memory_however_many_threads_predict(threads: int) -> None
         lambda frame: pa.table({"a": frame["a"].to_numpy()}), pieces(), threads=threads
     )
     assert [table["a"][0].as_py() for table in tables] == list(range(40))
-    assert max(counts) * cells <= CELLS
-
-
-# --- one score ------------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("metric", "n_classes"),
-    [("average_precision", 2), ("f1", 2), ("log_loss", 3), ("balanced_accuracy", 3)],
-)
-def test_the_winner_has_one_score(
-    metric: str, n_classes: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    random = np.random.default_rng(0)
-    y = np.searchsorted(np.cumsum([0.85, 0.15 / (n_classes - 1)]), random.random(500))
-    frame = pd.DataFrame({"a": y + random.normal(size=500), "b": random.normal(size=500)})
-    frame.assign(state=y).to_csv(tmp_path / "data.csv", index=False)
-    run = tmp_path / "run"
-    words = ["search", str(tmp_path / "data.csv"), "--target", "state", "--metric", metric]
-    words += ["--trials", "4", "--jobs", "1", "--cv", "3", "--network", "mlp"]
-    assert main([*words, "--out", str(run)]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    results = json.loads((run / "run.json").read_text("utf-8"))["results"]
-    page = (run / "report.html").read_text("utf-8")
-
-    reported = results["reported"]
-    rows = [row for row in results["scores"] if row["metric"] == metric]
-    assert lines[1] == expected_in_words(metric, *map(reported.get, ("value", "low", "high")))
-    assert lines[1] in page
-    assert f"{reported['raw']:.4f}" not in lines[1]
-    assert rows[0]["name"] == "winner"
-    assert [rows[0][key] for key in ("value", "low", "high")] == [
-        reported[key] for key in ("value", "low", "high")
-    ]
-    board = pd.read_csv(run / "leaderboard.csv")
-    assert board["reported"].dropna().to_numpy() == pytest.approx(reported["value"])
-    assert load(run / "pipeline.autoimb").info["score"] == reported["value"]
+    assert max(counts) * cells_of_piece(threads) <= CELLS

@@ -8,6 +8,7 @@ import lzma
 import re
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -125,33 +126,17 @@ def test_one_row_group_at_a_time_is_in_memory(tmp_path: Path) -> None:
         ("t.csv", b"a" * 200_000, "can't be read as a .csv table: field larger than"),
         ("t.csv.xz", b"no xz", "can't be read as a .csv table"),
         ("t.csv.zst", b"no zstd", "can't be read as a .csv table"),
-        ("folder.csv/t", b"", r"There is no file '.*folder.csv'"),
+        ("t.csv", b"a,b,a\n1,2,3\n", "t.csv' can't .* Column names must differ; repeated: 'a'"),
+        ("t.csv", b'a,b\n1,2\n3,4\n"5,6\n', "t.csv' can't be read as a .csv table"),
     ],
 )
+@pytest.mark.parametrize("read", [read_table, partial(pieces_of, cells=2)], ids=["whole", "pieces"])
 def test_files_that_cannot_be_read_are_named(
-    tmp_path: Path, name: str, content: bytes, message: str
+    tmp_path: Path, read: Callable[[Path], object], name: str, content: bytes, message: str
 ) -> None:
-    path = tmp_path / name
-    path.parent.mkdir(exist_ok=True)
-    path.write_bytes(content)
+    (tmp_path / name).write_bytes(content)
     with pytest.raises(TableError, match=message):
-        read_table(path if path.suffix else path.parent)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"a,b,a\n1,2,3\n", "table.csv' can't .* Column names must differ; repeated: 'a'"),
-        (b'a,b\n1,2\n3,4\n"5,6\n', "table.csv' can't be read as a .csv table"),
-    ],
-)
-def test_files_whose_pieces_cannot_be_read_are_named(
-    tmp_path: Path, content: bytes, message: str
-) -> None:
-    path = tmp_path / "table.csv"
-    path.write_bytes(content)
-    with pytest.raises(TableError, match=message):
-        pieces_of(path, 2)
+        read(tmp_path / name)
 
 
 # --- several files --------------------------------------------------------------------------------
@@ -235,7 +220,9 @@ def test_text_parts_must_have_the_same_columns(tmp_path: Path) -> None:
 
 
 def test_folders_and_patterns_without_a_table_are_named(tmp_path: Path) -> None:
-    (tmp_path / "empty" / "sub").mkdir(parents=True)
+    (tmp_path / "empty" / "sub.csv").mkdir(parents=True)
+    with pytest.raises(TableError, match=r"There is no file '.*sub.csv'"):
+        read_table(tmp_path / "empty" / "sub.csv")
     for path, message in (
         ("empty", "empty' has no table file"),
         ("*.csv", "*.csv' has no table file"),

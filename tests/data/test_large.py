@@ -146,17 +146,6 @@ def test_an_eval_set_does_not_go_with_a_sample() -> None:
 # --- what comes out ---
 
 
-@pytest.mark.slow
-def test_probabilities_from_a_sample_are_those_of_the_table(rows: Sample) -> None:
-    model = AutoImbClassifier(**ONE_TRIAL, cv=3)
-    with minimal_work(training=Training()):
-        model.fit(rows.frame, rows.y, class_counts=rows.class_counts)
-    others = simulated(60_000, 1)
-    assert model.predict_proba(others[list("abcd")])[:, 1].mean() == pytest.approx(RATE, rel=0.1)
-    assert model.facts_.profile["rows"] == 60_000
-    assert model.pipeline_.info["rows"] == 60_000
-
-
 def test_rows_that_no_network_saw_give_the_rate(rows: Sample) -> None:
     small = SearchPolicy(training=Training(operations_per_second=4e7), sizes=SMALL)
     made = replace(prepared(rows), policy=small)

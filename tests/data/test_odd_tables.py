@@ -107,6 +107,7 @@ def reordered(case: Case) -> tuple[pd.DataFrame, np.ndarray]:
 def assert_predicts(pipeline: FittedPipeline, case: Case, file: Path) -> None:
     """Check probabilities and labels: of the rows, reordered, and after a round trip."""
     proba = pipeline.predict_proba(case.make().X)
+    assert proba.dtype == np.float64
     assert np.isfinite(proba).all()
     np.testing.assert_allclose(proba.sum(axis=1), 1.0)
     frame, rows = reordered(case)

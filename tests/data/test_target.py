@@ -22,53 +22,52 @@ X = pd.DataFrame({"a": RARE + np.linspace(0, 0.1, N_ROWS)})
 QUICK = ONE_TRIAL | PLAINEST | {"cv": 2}
 
 
-def pair(rare: Any, common: Any, dtype: Any = None) -> pd.Series:
-    return pd.Series([rare if is_rare else common for is_rare in RARE], dtype=dtype)
+def pair(rare: Any, common: Any, kind: Any = None) -> Any:
+    """Return labels of a pandas type, or from a function of the list."""
+    labels = [rare if is_rare else common for is_rare in RARE]
+    return kind(labels) if callable(kind) else pd.Series(labels, dtype=kind)
 
 
-def arrow(kind: pa.DataType) -> pd.ArrowDtype:
-    return pd.ArrowDtype(kind)
-
-
-KINDS: dict[str, tuple[Any, list[Any], str]] = {
-    "nullable integer": (pair(BIG, BIG + 1, "Int64"), [BIG, BIG + 1], "int64"),
-    "nullable unsigned": (pair(2**64 - 1, 2**63, "UInt64"), [2**63, 2**64 - 1], "uint64"),
-    "nullable boolean": (pair(True, False, "boolean"), [False, True], "bool"),
-    "nullable float": (pair(1, 0, "Float64"), [0.0, 1.0], "float64"),
-    "nullable text": (pair("sick", "well", "string"), ["sick", "well"], "object"),
-    "categories of text": (
-        pd.Series(pd.Categorical(pair("b", "a"), list("cba"))),
-        ["a", "b"],
-        "object",
-    ),
+# The type of the labels, the rare and the common one, and the type of the classes.
+KINDS: dict[str, tuple[Any, Any, Any, str]] = {
+    "nullable integer": ("Int64", BIG, BIG + 1, "int64"),
+    "nullable unsigned": ("UInt64", 2**64 - 1, 2**63, "uint64"),
+    "nullable boolean": ("boolean", True, False, "bool"),
+    "nullable float": ("Float64", 1.0, 0.0, "float64"),
+    "nullable text": ("string", "sick", "well", "object"),
+    "categories of text": (pd.CategoricalDtype(list("cba")), "b", "a", "object"),
     "categories of integers": (
-        pair(BIG, BIG + 1, "Int64").astype("category"),
-        [BIG, BIG + 1],
-        "int64",
+        lambda labels: pd.Series(labels, dtype="Int64").astype("category"),
+        *(BIG, BIG + 1, "int64"),
     ),
-    "a categorical": (pd.Categorical(pair(2, 1), categories=[1, 2, 3]), [1, 2], "int64"),
-    "Arrow text": (pair("ä", "b", arrow(pa.string())), ["b", "ä"], "object"),
-    "Arrow integer": (pair(BIG, BIG + 1, arrow(pa.int64())), [BIG, BIG + 1], "int64"),
+    "a categorical": (lambda labels: pd.Categorical(labels, [1, 2, 3]), 2, 1, "int64"),
+    "Arrow text": (pd.ArrowDtype(pa.string()), "ä", "b", "object"),
+    "Arrow integer": (pd.ArrowDtype(pa.int64()), BIG, BIG + 1, "int64"),
     "Arrow dictionary": (
-        pair("b", "a", arrow(pa.dictionary(pa.int32(), pa.string()))),
-        ["a", "b"],
-        "object",
+        pd.ArrowDtype(pa.dictionary(pa.int32(), pa.string())),
+        *("b", "a", "object"),
     ),
-    "an Arrow array": (pa.array(pair(BIG, BIG + 1)), [BIG, BIG + 1], "int64"),
-    "text": (pair("sick", "well"), ["sick", "well"], "object"),
-    "text of a width": (pair("sick", "well").to_numpy().astype("U4"), ["sick", "well"], "<U4"),
-    "a list": (pair(BIG, BIG + 1).tolist(), [BIG, BIG + 1], "int64"),
-    "integers as objects": (pair(BIG, BIG + 1, object), [BIG, BIG + 1], "int64"),
-    "integers beyond 64 bits": (pair(2**70, 1, object), [1, 2**70], "object"),
-    "booleans": (RARE, [False, True], "bool"),
-    "floats": (np.where(RARE, 2.0, -1.0), [-1.0, 2.0], "float64"),
-    "an index": (pd.Index(pair(7, 5)), [5, 7], "int64"),
+    "an Arrow array": (pa.array, BIG, BIG + 1, "int64"),
+    "text": (None, "sick", "well", "object"),
+    "text of a width": (np.array, "sick", "well", "<U4"),
+    "a list": (list, BIG, BIG + 1, "int64"),
+    "integers as objects": ("object", BIG, BIG + 1, "int64"),
+    "integers beyond 64 bits": ("object", 2**70, 1, "object"),
+    "booleans": (np.array, True, False, "bool"),
+    "floats": (np.array, 2.0, -1.0, "float64"),
+    "an index": (pd.Index, 7, 5, "int64"),
 }
+
+
+def case(name: str) -> tuple[Any, list[Any], str]:
+    """Return labels of a kind, their classes, and the type of these."""
+    kind, rare, common, dtype = KINDS[name]
+    return pair(rare, common, kind), sorted([rare, common]), dtype
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_classes_are_the_labels(name: str) -> None:
-    labels, classes, dtype = KINDS[name]
+    labels, classes, dtype = case(name)
     target = encode_target(labels)
     assert target.classes.tolist() == classes
     assert [type(label) for label in target.classes.tolist()] == [type(c) for c in classes]
@@ -83,7 +82,7 @@ def test_classes_are_the_labels(name: str) -> None:
 )
 @pytest.mark.usefixtures("minimal_work")
 def test_predictions_are_labels(name: str, tmp_path: Path) -> None:
-    labels, classes, dtype = KINDS[name]
+    labels, classes, dtype = case(name)
     model = AutoImbClassifier(**QUICK).fit(X, labels)
     loaded = load(model.export(tmp_path / "p.autoimb"))
     for predictor in (model, model.pipeline_, loaded):

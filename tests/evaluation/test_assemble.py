@@ -48,31 +48,22 @@ def test_costs_are_not_calibrated_away():
 # --- the networks of single folds -----------------------------------------------------------------
 
 PIPELINE = pipeline()
-
-
-def rows():
-    return parse(table(40, random_state=2), PIPELINE.schema)
-
-
-def alone(number: int):
-    """The pipeline of one strategy, not calibrated."""
-    plain = Calibrator.identity(2)
-    strategy = replace(PIPELINE.strategies[number], calibrator=plain, class_costs=None)
-    return replace(PIPELINE, strategies=(strategy,), weights=(1.0,))
+ROWS = parse(table(40, random_state=2), PIPELINE.schema)
 
 
 def test_the_mean_of_the_views_is_what_a_new_row_gets():
-    single = alone(0)
-    views = _single_views(single, rows())
+    plain = replace(PIPELINE.strategies[0], calibrator=Calibrator.identity(2))
+    single = replace(PIPELINE, strategies=(plain,), weights=(1.0,))
+    views = _single_views(single, ROWS)
     assert views.shape == (N_FOLDS, 40, 2)
     assert np.ptp(views, axis=0).max() > 1e-3
-    np.testing.assert_allclose(views.mean(axis=0), single.blended(rows()), rtol=1e-6)
+    np.testing.assert_allclose(views.mean(axis=0), single.blended(ROWS), rtol=1e-6)
 
 
 def test_a_view_of_a_blend_has_a_network_of_each_strategy():
-    views = _single_views(PIPELINE, rows())
+    views = _single_views(PIPELINE, ROWS)
     apart = [
-        _single_views(replace(PIPELINE, strategies=(strategy,), weights=(1.0,)), rows())
+        _single_views(replace(PIPELINE, strategies=(strategy,), weights=(1.0,)), ROWS)
         for strategy in PIPELINE.strategies
     ]
     np.testing.assert_allclose(views, 0.7 * apart[0] + 0.3 * apart[1], rtol=1e-6)

@@ -6,6 +6,7 @@ import contextlib
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,14 +24,12 @@ from autoimb.evaluation.task import Task, Trial
 from autoimb.evaluation.trial import evaluate, within
 from autoimb.pipeline.artifact import inspect
 from autoimb.policy import DEFAULT_POLICY
-from autoimb.search.prepare import Table, prepare
 from autoimb.search.request import Request
 from autoimb.space.draw import Space
 from autoimb.space.option import Choice
 from autoimb.space.portfolio import listed_networks
 from autoimb.space.strategy import Strategy, partner
 from tests.evaluation.test_blend import case, result_of
-from tests.support.searches import minimal_work
 from tests.support.studies import material, study
 from tests.support.tables import ONE_TRIAL
 
@@ -165,16 +164,16 @@ def test_what_breaks_a_limit_is_listed_and_not_trained() -> None:
     assert sum(record.status == "complete" for record in result.records) == 20
 
 
+def shares_of(*shares: float) -> Any:
+    """Return limits of which every strategy takes these shares."""
+    return SimpleNamespace(shares=lambda fitted: np.array(shares))
+
+
 def test_a_blend_drops_the_lightest_until_it_keeps_the_limits() -> None:
     judge, results = case()
     (free,) = blend(judge, results)
     assert len(free.weights) > 2
-
-    class Half(Limits):
-        def shares(self, fitted: object) -> tuple[float, float]:
-            return 0.2, 0.5
-
-    (mixture,) = blend(judge, results, limits=Half())
+    (mixture,) = blend(judge, results, limits=shares_of(0.2, 0.5))
     assert list(mixture.weights) == list(free.weights)[:2]
     assert sum(mixture.weights.values()) == pytest.approx(1)
     assert all(len(weights) <= 2 for weights in mixture.by_part)
@@ -185,12 +184,7 @@ def test_partners_leave_a_network_its_place(share: float) -> None:
     judge, results = case(k=4)
     better = 0.8 * np.eye(2)[judge.y] + 0.2 * results[0].oof
     results |= {number: result_of(judge, better) for number in (4, 5)}
-
-    class Shares(Limits):
-        def shares(self, fitted: object) -> tuple[float, float]:
-            return share, 0.0
-
-    mixture = blend(judge, results, partners=[4, 5], limits=Shares())[-1]
+    mixture = blend(judge, results, partners=[4, 5], limits=shares_of(share, 0.0))[-1]
     assert len(mixture.weights) <= int(1 / share)
     assert mixture.weights.keys() & {0, 1, 2, 3}
     assert sum(mixture.weights.values()) == pytest.approx(1)
@@ -199,19 +193,12 @@ def test_partners_leave_a_network_its_place(share: float) -> None:
 # --- both faces -----------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def fitted() -> AutoImbClassifier:
-    X, y = rows()
+@pytest.mark.usefixtures("minimal_work")
+def test_the_result_keeps_its_limits_and_says_what_it_takes(tmp_path: Path) -> None:
     params: dict[str, Any] = ONE_TRIAL | {"n_trials": 4, "cv": 3, "partners": None}
-    with minimal_work():
-        return AutoImbClassifier(**params, max_artifact_mb=0.2, max_predict_seconds=30).fit(X, y)
-
-
-def test_the_result_keeps_its_limits_and_says_what_it_takes(
-    fitted: AutoImbClassifier, tmp_path: Path
-) -> None:
-    path = fitted.export(tmp_path / "pipeline.autoimb")
-    size, deployed = path.stat().st_size, fitted.facts_.deployed
+    model = AutoImbClassifier(**params, max_artifact_mb=0.2, max_predict_seconds=30).fit(*rows())
+    path = model.export(tmp_path / "pipeline.autoimb")
+    size, deployed = path.stat().st_size, model.facts_.deployed
     assert size <= 0.2 * MEGABYTE
     assert deployed["bytes"] == size
     assert size <= deployed["counted_bytes"] <= deployed["max_bytes"] == 0.2 * MEGABYTE
@@ -220,17 +207,15 @@ def test_the_result_keeps_its_limits_and_says_what_it_takes(
     inspected = inspect(path)
     assert inspected["info"]["deployed"].items() <= deployed.items()
     assert inspected["bytes"] == size
-    json.dumps(fitted.facts_.to_json(), allow_nan=False)
-    fitted.report(tmp_path / "report.html")
-    page = (tmp_path / "report.html").read_text()
+    json.dumps(model.facts_.to_json(), allow_nan=False)
+    page = model.report(tmp_path / "report.html").read_text()
     assert "at most 0.2" in page
     assert "1,000 rows take" in page
 
 
 @pytest.mark.usefixtures("minimal_work")
-def test_a_search_without_limits_measures_and_writes_nothing_of_it(tmp_path: Path) -> None:
-    X, y = rows()
-    model = AutoImbClassifier(**ONE_TRIAL).fit(X, y)
+def test_a_search_without_limits_measures_and_writes_nothing_of_it() -> None:
+    model = AutoImbClassifier(**ONE_TRIAL).fit(*rows())
     assert model.facts_.deployed["max_bytes"] is None
     assert model.facts_.deployed["seconds"] > 0
     assert "deployed" not in model.pipeline_.info
@@ -281,10 +266,3 @@ def test_a_dry_run_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFix
     assert "network mlp" not in printed["infeasible"]
     assert main([*words, "--max-artifact-mb", "0.001", "--out", str(tmp_path / "run")]) == 2
     assert "would take" in capsys.readouterr().err
-
-
-def test_other_limits_are_another_search() -> None:
-    table = Table(*rows())
-    asked = [{"n_trials": 1}, {"n_trials": 2}, {"n_trials": 1, "max_artifact_mb": 5}]
-    plain, longer, limited = (prepare(table, Request(**settings)).fingerprint for settings in asked)
-    assert plain == longer != limited

@@ -142,16 +142,6 @@ def planned(n_rows: int = 6_000):
     return dataset, make_plan(dataset, folds, random_state=0, operations=trial_operations(60.0))
 
 
-def small_study(n_rows: int = 6_000):
-    policy = SearchPolicy(
-        sizes=Sizes(min_training_rows=2_500), reserves=Reserves(cell_seconds=1e-9)
-    )
-    dataset = dataset_of(*simulated(n_rows))
-    folds = plan_folds(dataset.y, cv=3, random_state=0)
-    few, plan, _ = subsampled(dataset, folds, random_state=0, time_budget=0.1, policy=policy)
-    return dataset, folds, (few, plan)
-
-
 @pytest.mark.parametrize(
     "choices",
     [
@@ -164,7 +154,12 @@ def small_study(n_rows: int = 6_000):
     ids=["none", "random_under", "batch_balancing", "power", "balanced_bagging"],
 )
 def test_probabilities_of_a_subsampled_study_are_those_of_the_whole_table(choices):
-    dataset, _, (few, folds) = small_study()
+    policy = SearchPolicy(
+        sizes=Sizes(min_training_rows=2_500), reserves=Reserves(cell_seconds=1e-9)
+    )
+    dataset = dataset_of(*simulated())
+    folds = plan_folds(dataset.y, cv=3, random_state=0)
+    few, folds, _ = subsampled(dataset, folds, random_state=0, time_budget=0.1, policy=policy)
     plan = short_plan(few, folds, checkpoints=8)
     outcome = outcome_of(strategy_with(**choices), few, plan)
     assert isinstance(outcome, Scored), outcome.reason

@@ -150,23 +150,16 @@ def test_compiled_code_is_cached_beside_its_source(source):
     assert {path.suffix for path in (source.parent / "__pycache__").iterdir()} == {".nbi", ".nbc"}
 
 
-def test_compiled_code_is_cached_in_the_home_folder_where_the_source_cannot_be(
-    source, tmp_path, monkeypatch
+@pytest.mark.parametrize(("home", "hits"), [("home", 1), ("code/__pycache__", 0)])
+def test_compiled_code_is_cached_in_the_home_folder_or_not_at_all_where_the_source_cannot_be(
+    home, hits, source, tmp_path, monkeypatch
 ):
     # Not even root can write into a file as if it were a folder.
     (source.parent / "__pycache__").touch()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert [cache_hits(source) for _ in range(2)] == [0, 1]
-    assert list((tmp_path / "home").glob("**/*.nbc"))
-
-
-def test_code_is_compiled_without_a_cache_where_no_folder_can_be_written(source, monkeypatch):
-    beside = source.parent / "__pycache__"
-    beside.touch()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(beside))
-    monkeypatch.setenv("HOME", str(beside))
-    assert [cache_hits(source) for _ in range(2)] == [0, 0]
+    for name in ("XDG_CACHE_HOME", "HOME"):
+        monkeypatch.setenv(name, str(tmp_path / home))
+    assert [cache_hits(source) for _ in range(2)] == [0, hits]
+    assert len(list((tmp_path / home).glob("**/*.nbc"))) == hits
 
 
 @pytest.mark.parametrize(("ending", "kept_bytes"), [("nbi", 0), ("nbc", 100)])

@@ -7,7 +7,6 @@ import pytest
 import torch
 from msgspec import structs
 
-from autoimb.data.folds import plan_folds
 from autoimb.errors import ArtifactError
 from autoimb.nn.network import build
 from autoimb.randomness import Key
@@ -159,8 +158,7 @@ def test_realmlp_trains_as_published_and_cycles_to_their_end(kind):
     option = COMPONENTS["network"]["realmlp"]
     hyper = option.code(**chosen(option, 0.0, schedule=kind).values)
     dataset = dataset_of(*mixed_table("binary"))
-    folds = plan_folds(dataset.y, cv=2, random_state=0)
-    plan = short_plan(dataset, folds, patience=1)
+    plan = short_plan(dataset, patience=1)
     plan = plan_schedule(hyper, plan, rows=100, row_operations=1.0, evaluated=100)
     assert (plan.kind, plan.beta2) == (kind, 0.95)
     assert plan.patience == (plan.checkpoints if kind == "coslog4" else 1)

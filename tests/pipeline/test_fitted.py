@@ -109,29 +109,11 @@ def test_the_blend_is_the_weighted_mean_of_its_strategies() -> None:
     np.testing.assert_allclose(PIPELINE.predict_proba(frame), expected)
 
 
-@pytest.mark.parametrize("n_classes", [2, 3, 4])
-def test_probabilities_are_float64_and_sum_to_one(n_classes: int) -> None:
-    pipe = pipeline(tuple("abcd"[:n_classes]))
-    proba = pipe.predict_proba(table(33))
-    assert proba.shape == (33, n_classes)
-    assert proba.dtype == np.float64
-    np.testing.assert_allclose(proba.sum(axis=1), 1.0, rtol=1e-12)
-    assert set(pipe.predict(table(33))) <= set(pipe.classes_)
-
-
 def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     frame = table(100)
     whole = PIPELINE.predict_proba(frame)
     monkeypatch.setattr(fitted, "CHUNK_ROWS", 32)
     np.testing.assert_allclose(PIPELINE.predict_proba(frame), whole, atol=1e-7)
-
-
-def test_columns_are_found_by_name() -> None:
-    frame = table(20)
-    shuffled = frame[frame.columns[::-1]].assign(more=1)
-    np.testing.assert_array_equal(PIPELINE.predict_proba(shuffled), PIPELINE.predict_proba(frame))
-    with pytest.raises(SchemaError, match="'amount'"):
-        PIPELINE.predict_proba(frame.drop(columns="amount"))
 
 
 def test_with_threshold_changes_the_rule_only() -> None:

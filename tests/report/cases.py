@@ -11,10 +11,11 @@ import pandas as pd
 from autoimb.assessment.crossfit import stratified_groups
 from autoimb.assessment.decision import DecisionRule
 from autoimb.assessment.duels import Duel, Gain, verdict
-from autoimb.assessment.judge import Judge
-from autoimb.assessment.metrics import get_metric
 from autoimb.assessment.uncertainty import Reported
-from autoimb.data.folds import Fold, FoldPlan
+from autoimb.data.folds import plan_folds
+from autoimb.data.profile import profile
+from autoimb.data.schema import infer_schema
+from autoimb.data.target import encode_target
 from autoimb.evaluation.outcome import Failed, Infeasible, Scored
 from autoimb.evaluation.task import Task
 from autoimb.runs.record import TrialRecord
@@ -23,7 +24,7 @@ from autoimb.search.select import Selection
 from autoimb.search.study import StudyResult
 from autoimb.space.components import COMPONENTS
 from autoimb.space.strategy import Strategy
-from tests.support.tables import chosen, dataset_of, short_plan, strategy_with
+from tests.support.tables import chosen, dataset_of, judge_of, short_plan, strategy_with
 
 ROWS, SCORED = 1300, 1200
 
@@ -39,17 +40,18 @@ def study_of(
 ) -> tuple[SimpleNamespace, StudyResult]:
     """Return a preparation whose folds lack the last rows, and simulated trials."""
     rng = np.random.default_rng(0)
-    rates = [0.9, 0.1] if n_classes == 2 else [0.7, 0.2, 0.1]
+    names, rates = ("no", "yes"), [0.9, 0.1]
+    if n_classes == 3:
+        names, rates = ("maybe", "no", "yes"), [0.7, 0.2, 0.1]
     y = rng.choice(n_classes, ROWS, p=rates).astype(np.int64)
-    dataset = dataset_of(pd.DataFrame({"noise": rng.normal(size=ROWS)}), y)
-    dataset = replace(dataset, positive=n_classes - 1)
-    metric = get_metric(metric_name, n_classes=n_classes, positive=n_classes - 1)
-    group = np.full(ROWS, -1, dtype=np.int64)
-    group[:SCORED] = stratified_groups(y[:SCORED], 3)
-    inside, outside = np.arange(SCORED), group[:SCORED]
-    folds = tuple(Fold(inside[outside != g], inside[outside == g], inside[:0]) for g in range(3))
-    plan = short_plan(dataset, FoldPlan(folds, group))
-    judge = Judge(metric, y[:SCORED], group[:SCORED], plan.folds.scored_weight(dataset.weight))
+    frame = pd.DataFrame({"noise": rng.normal(size=ROWS), "x": np.arange(ROWS) % 50 + 0.5})
+    frame.loc[:6, "x"] = np.nan
+    frame["carrier"] = [f"c{number % 16}" for number in range(ROWS)]
+    dataset = replace(dataset_of(frame, y), positive=n_classes - 1)
+    group = stratified_groups(y[:SCORED], 3)
+    splits = [(np.flatnonzero(group != g), np.flatnonzero(group == g)) for g in range(3)]
+    plan = short_plan(dataset, plan_folds(y, cv=splits, random_state=0))
+    judge = judge_of(dataset, plan, metric_name)
     trials = [
         (strategy_of(), 1.6),
         (strategy_of(network="tabm"), 1.9),
@@ -62,33 +64,23 @@ def study_of(
         logits += np.log(rates)
         proba = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
         labels = judge.labels(proba)
-        stored = labels if metric.kind == "label" else None
+        stored = labels if judge.metric.kind == "label" else None
         result = Scored(judge.score(proba, labels), proba, labels=stored, seconds=1.5)
         records.append(TrialRecord(number, "search", strategy).ended(result))
         results[number] = result
     for outcome in (Failed("boom"), Infeasible("too few rows")):
         strategy = strategy_of(resampling="smote")
         records.append(TrialRecord(len(records), "search", strategy).ended(outcome))
-    profile = SimpleNamespace(
-        n_rows=ROWS,
-        class_counts=tuple(np.bincount(y).tolist()),
-        class_names=("no", "maybe", "yes") if n_classes == 3 else ("no", "yes"),
-        positive=n_classes - 1,
-        kinds={"numeric": 3, "date": 1},
-        missing={"x": 7},
-        cardinality={"carrier": 16},
-        notices=("x has gaps.",),
-    )
     request = {
         "target": "churn",
-        "metric": metric.name,
+        "metric": judge.metric.name,
         "data": "table",
         "time_budget": 60.0,
         "components": [["network", ["mlp", "tabm"]]],
     }
     preparation = SimpleNamespace(
         task=Task(dataset, plan, judge),
-        profile=profile,
+        profile=profile(frame, infer_schema(frame)[0], encode_target(np.array(names)[y])),
         request=SimpleNamespace(to_json=lambda: request),
         notices=("x has gaps.", "d was read as a date."),
     )

@@ -2,7 +2,6 @@
 
 import pytest
 
-from autoimb.report import against
 from autoimb.report.build import Facts
 from autoimb.report.facts import build_facts
 from autoimb.search.search import SearchResult
@@ -17,9 +16,3 @@ def case_result() -> SearchResult:
 @pytest.fixture(scope="session")
 def case_facts(case_result: SearchResult) -> Facts:
     return build_facts(case_result)
-
-
-@pytest.fixture
-def no_references(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fit no reference models, for facts that do not depend on them."""
-    monkeypatch.setattr(against, "REFERENCES", ())

@@ -11,12 +11,6 @@ from autoimb.report.figures import progress
 from tests.support.programs import python
 
 STRAY = ("pebble", "struct", "socket", "signal", "selectors", "joblib", "multiprocessing")
-METRIC = """
-from tests.support import studies
-
-def evaluate(task, trial):
-    return studies.evaluate(task, trial)
-"""
 # A script without a guard of `__main__`.
 SEARCH = """
 from pathlib import Path
@@ -62,7 +56,7 @@ def test_workers_have_what_a_script_defines_and_import_from_its_paths_alone(
     """They do not run the script again, and import from its folder, not from the current one."""
     scripts, tally = tmp_path / "scripts", tmp_path / "tally.txt"
     scripts.mkdir()
-    (scripts / "beside.py").write_text(METRIC)
+    (scripts / "beside.py").write_text("from tests.support.studies import evaluate\n")
     (scripts / "search.py").write_text(SEARCH)
     done = python(scripts / "search.py", tally, cwd=hostile)
     assert done.stdout.split() == ["complete"] * 4, done.stderr

@@ -8,11 +8,9 @@ from __future__ import annotations
 import os
 import random
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +18,7 @@ import optuna
 import pytest
 
 from autoimb.runs.folder import RunFolder
+from autoimb.runs.record import TrialRecord
 from tests.support import studies
 from tests.support.programs import ENVIRONMENT
 
@@ -35,23 +34,17 @@ def start(folder: Path) -> subprocess.Popen[bytes]:
     )
 
 
-def finished(folder: Path) -> dict[int, tuple[str, str]]:
-    """The digests of the trials that have ended by themselves, by number."""
-    store = RunFolder.view(folder).store
-    killed = {record.number for record in store.records() if record.status == "killed"}
-    with closing(sqlite3.connect(store.path)) as db:
-        rows = db.execute(
-            "SELECT number, record_sha256, predictions_sha256 FROM autoimb_trials "
-            "WHERE ended IS NOT NULL"
-        ).fetchall()
-    return {n: (record, oof) for n, record, oof in rows if n not in killed}
+def finished(folder: Path) -> dict[int, TrialRecord]:
+    """Return the records of the trials that have ended by themselves, by number."""
+    records = RunFolder.view(folder).store.records()
+    return {record.number: record for record in records if record.status != "killed"}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="it looks into /proc")
 def test_killed_and_resumed_until_it_ends(tmp_path):
     chance = random.Random(0)
     tally = tmp_path / "tally.txt"
-    known: dict[int, tuple[str, str]] = {}
+    known: dict[int, TrialRecord] = {}
     for kill in KILLS:
         process = start(tmp_path)
         before = len(known)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import time
-from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -40,44 +38,24 @@ def test_a_running_search_tells_workers_pace_and_end(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = searched(tmp_path / "run")
-    found = RunStatus.of(RunFolder.view(folder.path))
-    assert found.running
-    assert not found.finished
-    assert found.pace is not None
-    assert found.pace.workers == 2
-    assert found.pace.trials_a_minute == pytest.approx(len(folder.store.end_times()) / 2, rel=0.05)
-    assert found.pace.ends == pytest.approx(180.0, abs=10.0)
+    pace = RunStatus.of(RunFolder.view(folder.path)).pace
+    assert pace is not None
+    assert pace.trials_a_minute == pytest.approx(len(folder.store.end_times()) / 2, rel=0.05)
     assert main(["status", str(folder.path)]) == 0
-    first, pace, best = capsys.readouterr().out.splitlines()
+    first, line, best = capsys.readouterr().out.splitlines()
     assert "running, not finished; 3 strategies (3 complete)" in first
-    assert pace.startswith("2 workers, ")
-    assert "expected to end within 2:5" in pace
+    assert line.startswith("2 workers, ")
+    assert "expected to end within 2:5" in line
     assert best.startswith("best: trial ")
+    assert main(["status", str(folder.path), "--json"]) == 0
+    status = json.loads(capsys.readouterr().out)
+    assert (status["running"], status["finished"], status["workers"]) == (True, False, 2)
+    assert status["strategies"] == {"complete": 3}
+    assert status["best"]["strategy"].keys() >= {"network", "loss"}
+    left = datetime.fromisoformat(status["expected_end"]) - datetime.now(UTC)
+    assert left.total_seconds() == pytest.approx(180.0, abs=10.0)
     folder.close()
     assert RunStatus.of(folder).pace is None
-
-
-def test_it_is_json_for_a_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with searched(tmp_path / "run") as folder:
-        assert main(["status", str(folder.path), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["running"]
-    assert not told["finished"]
-    assert told["strategies"] == {"complete": 3}
-    assert told["workers"] == 2
-    assert told["best"]["strategy"].keys() >= {"network", "loss"}
-    left = datetime.fromisoformat(told["expected_end"]) - datetime.now(UTC)
-    assert left.total_seconds() == pytest.approx(180.0, abs=10.0)
-
-
-def test_trials_before_a_search_was_resumed_are_none_of_its_pace(tmp_path: Path) -> None:
-    with searched(tmp_path / "run") as folder:
-        with closing(sqlite3.connect(folder.store.path)) as db, db:
-            db.execute("UPDATE autoimb_trials SET ended = number")
-        found = RunStatus.of(folder)
-    assert found.pace is not None
-    assert found.pace.trials_a_minute == 0.0
-    assert found.strategies == {"complete": 3}
 
 
 def test_the_end_comes_sooner_where_the_strategies_are_tried_by_then(tmp_path: Path) -> None:
@@ -93,6 +71,8 @@ def test_the_end_comes_sooner_where_the_strategies_are_tried_by_then(tmp_path: P
     assert ends(n_trials=6) == 0.0
     assert ends(time_budget=None) is None
     assert Pace.of(REQUEST | {"n_trials": 9}, records, {}, seconds=301.0).ends == 0.0
+    before_it_was_resumed = dict.fromkeys(ended, 61.0)
+    assert Pace.of(REQUEST, records, before_it_was_resumed, seconds=60.0).trials_a_minute == 0.0
 
 
 def test_a_damaged_request_is_said(tmp_path: Path) -> None:
@@ -114,8 +94,7 @@ def test_a_search_can_be_watched_while_it_runs(tmp_path: Path) -> None:
     with RunFolder.open(tmp_path / "run", fingerprint=FINGERPRINT) as folder:
         search(prepared, budget=Budget.start(None), folder=folder, callbacks=[look])
     first = seen[0]
-    assert first.running
-    assert not first.finished
+    assert (first.running, first.finished) == (True, False)
     assert sum(first.strategies.values()) == 1
     assert first.pace is not None
     assert first.pace.workers == 1

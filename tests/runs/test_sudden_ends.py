@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
@@ -38,34 +39,27 @@ def start_fit(place: Path) -> subprocess.Popen[str]:
     )
 
 
-def in_the_middle(process: subprocess.Popen[str]) -> None:
+def in_the_middle_of_trials(process: subprocess.Popen[str]) -> None:
     """Wait for the second of its trials to end."""
     assert process.stderr is not None
     lines = (line for line in process.stderr if "complete" in line or "partial" in line)
     assert len(list(islice(lines, 2))) == 2
+    assert len(studies.alive(process.pid)) >= 4  # the server and two workers
 
 
-def assert_ends_cleanly(process: subprocess.Popen[str], place: Path) -> None:
+def before_a_worker_is_up(process: subprocess.Popen[str]) -> None:
+    # The program and two processes of multiprocessing.
+    studies.wait_until(lambda: len(studies.alive(process.pid)) >= 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wait", [in_the_middle_of_trials, before_a_worker_is_up])
+def test_sigterm(wait: Callable[[subprocess.Popen[str]], None], tmp_path: Path) -> None:
+    process = start_fit(tmp_path)
+    wait(process)
+    assert list(tmp_path.iterdir())
     process.send_signal(signal.SIGTERM)
     process.communicate()
     assert process.returncode == -signal.SIGTERM  # 128 + 15 to a shell
     studies.wait_until(lambda: not studies.alive(process.pid))
-    assert list(place.iterdir()) == []
-
-
-@pytest.mark.slow
-def test_sigterm_in_the_middle_of_trials(tmp_path: Path) -> None:
-    process = start_fit(tmp_path)
-    in_the_middle(process)
-    assert len(studies.alive(process.pid)) >= 4  # the server and two workers
-    assert list(tmp_path.glob("**/task.joblib"))
-    assert_ends_cleanly(process, tmp_path)
-
-
-@pytest.mark.slow
-def test_sigterm_before_a_worker_is_up(tmp_path: Path) -> None:
-    process = start_fit(tmp_path)
-    # The program and two processes of multiprocessing.
-    studies.wait_until(lambda: len(studies.alive(process.pid)) >= 3)
-    assert list(tmp_path.iterdir())
-    assert_ends_cleanly(process, tmp_path)
+    assert list(tmp_path.iterdir()) == []

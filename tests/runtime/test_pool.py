@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from functools import partial
 from multiprocessing import spawn
 from pathlib import Path
 
@@ -84,15 +85,9 @@ def pooled():
 # --- evaluations; importable in a worker -------------------------------------------------------
 
 
-def by_network(task, trial):
+def by_width(task, trial, *, deeds):
     """Do something else for each width."""
-    deeds = dict(zip(WIDTHS, (die, studies.evaluate, hang)))
-    return deeds[trial.strategy.network.values["width"]](task, trial)
-
-
-def large_and_slow(task, trial):
-    deeds = dict(zip(WIDTHS, (hoard, think, tear)))
-    return deeds[trial.strategy.network.values["width"]](task, trial)
+    return dict(zip(WIDTHS, deeds))[trial.strategy.network.values["width"]](task, trial)
 
 
 def die(task, trial):
@@ -120,22 +115,12 @@ def hoard(task, trial):
     return kept
 
 
-def think(task, trial):
-    time.sleep(3)
-    return studies.evaluate(task, trial)
-
-
-def hang(task, trial):
-    time.sleep(60)
+think = partial(studies.evaluate_slowly, seconds=4)
+hang = partial(studies.evaluate_slowly, seconds=600)
 
 
 def crash(task, trial):
     raise ValueError("no\n  good")
-
-
-def failing(task, trial):
-    deeds = dict(zip(WIDTHS, (crash, leave, die)))
-    return deeds[trial.strategy.network.values["width"]](task, trial)
 
 
 def obey(task, trial):
@@ -174,10 +159,10 @@ def test_outcomes_come_back_whole(pooled):
     given = strategies(2)
     for number, strategy in enumerate(given):
         runner.submit(number, Trial(strategy, FOREVER))
-    assert runner.running == (0, 1)
+    assert list(runner.running) == [0, 1]
     assert runner.idle == 0
     found = gather(runner, 2)
-    assert runner.running == ()
+    assert not runner.running
     for number, strategy in enumerate(given):
         wanted = studies.complete(strategy, studies.material().dataset)
         assert found[number].score == wanted.score
@@ -187,7 +172,7 @@ def test_outcomes_come_back_whole(pooled):
 
 def test_one_bad_trial_takes_no_other_with_it(pooled):
     """A hanging one, a dying one and a good one at the same time."""
-    runner = pooled(by_network, n_jobs=3)
+    runner = pooled(partial(by_width, deeds=(die, studies.evaluate, hang)), n_jobs=3)
     dying, good, hanging = strategies(3)
     runner.submit(1, Trial(good, FOREVER))
     gather(runner, 1)  # the workers are up
@@ -210,7 +195,7 @@ def test_one_bad_trial_takes_no_other_with_it(pooled):
 @linux
 def test_too_much_memory_costs_one_trial(pooled):
     """The other worker's trial goes on, and so does the pool."""
-    runner = pooled(large_and_slow, memory=300 * 2**20)
+    runner = pooled(partial(by_width, deeds=(hoard, think)), memory=300 * 2**20)
     large, slow = strategies(2)
     for number, strategy in enumerate((large, slow)):
         runner.submit(number, Trial(strategy, FOREVER))
@@ -228,8 +213,8 @@ def test_too_much_memory_costs_one_trial(pooled):
 @pytest.mark.slow
 def test_a_worker_that_dies_while_it_sends_holds_nobody_up(pooled):
     """Non-regression test: it kept the pool's lock, and the search waited for ever."""
-    runner = pooled(large_and_slow)
-    _, slow, torn = strategies(3)
+    runner = pooled(partial(by_width, deeds=(think, tear)))
+    slow, torn = strategies(2)
     runner.submit(0, Trial(slow, FOREVER))
     runner.submit(1, Trial(torn, FOREVER))
     found = gather(runner, 2)
@@ -240,7 +225,7 @@ def test_a_worker_that_dies_while_it_sends_holds_nobody_up(pooled):
 
 
 def test_reasons(pooled):
-    runner = pooled(failing, n_jobs=1)
+    runner = pooled(partial(by_width, deeds=(crash, leave, die)), n_jobs=1)
     reasons = [
         "ValueError: no good",
         "the worker ended with exit status 3",
@@ -322,28 +307,20 @@ def test_workers_that_never_start_end_the_trial_not_the_search(pooled, monkeypat
     assert outcome.reason == "the workers can't be kept alive"
 
 
-def runs(pid):
-    """Whether a process is more than an entry that its parent has not looked at."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 @pytest.mark.slow
 def test_no_orphans(tmp_path):
     """A SIGKILL of the parent ends its workers, whatever they are at."""
     process = subprocess.Popen(
         [sys.executable, studies.__file__, str(tmp_path), "100", "1000"],
         env=ENVIRONMENT,
+        start_new_session=True,
     )
     tally = tmp_path / "tally.txt"
     studies.wait_until(lambda: tally.exists() and len(tally.read_text().splitlines()) == 2)
-    workers = [int(line.split()[0]) for line in tally.read_text().splitlines()]
-    assert all(Path(f"/proc/{pid}").exists() for pid in workers)
+    assert len(studies.alive(process.pid)) >= 3
     process.kill()
     process.wait()
-    studies.wait_until(lambda: not any(map(runs, workers)))
+    studies.wait_until(lambda: not studies.alive(process.pid))
     assert list((tmp_path / ".cache").iterdir()) == []  # they took the table along
 
 
@@ -353,7 +330,7 @@ def test_in_this_process_where_nothing_must_be_killed():
     assert isinstance(runner, InProcess)
     assert runner.collect(1.0) == []
     runner.submit(7, Trial(*strategies(1), FOREVER))
-    assert (runner.running, runner.idle) == ((7,), 0)
+    assert (list(runner.running), runner.idle) == ([7], 0)
     ((number, outcome),) = runner.collect(0.0)
     assert number == 7
     assert outcome.reason.split()[1] == "1"

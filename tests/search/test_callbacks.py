@@ -9,9 +9,9 @@ import pytest
 
 from autoimb import AutoImbClassifier
 from autoimb.errors import OptionError
+from autoimb.evaluation.outcome import Outcome
 from autoimb.runs.folder import RunFolder
-from autoimb.runtime.batches import Synchronous
-from autoimb.runtime.pool import LOCAL
+from autoimb.runtime.pool import InProcess
 from autoimb.runtime.progress import Event
 from tests.support.studies import FINGERPRINT, study
 from tests.support.tables import ONE_TRIAL, mixed_table
@@ -63,11 +63,15 @@ def test_trials_that_ended_together_are_all_written_down_first(
         if event.finished is not None:
             raise KeyboardInterrupt
 
-    # Without child processes two workers are one, whose trials are returned in pairs.
+    def two_at_once(self: InProcess, seconds: float) -> list[tuple[int, Outcome]]:
+        return collect(self, seconds) + collect(self, seconds)
+
+    # Without child processes a batch of two trials runs in this one.
     monkeypatch.setattr(multiprocessing.current_process(), "daemon", True)
-    pairs = {"backend": Synchronous(LOCAL), "n_jobs": 2}
+    collect = InProcess.collect
+    monkeypatch.setattr(InProcess, "collect", two_at_once)
     with RunFolder.open(tmp_path / "run", fingerprint=FINGERPRINT) as folder:
-        result = study(folder, on_event=fail, **pairs)
+        result = study(folder, on_event=fail, n_jobs=2, synchronous=True)
         assert result.interrupted
         assert [record.number for record in result.records] == [0, 1]
         assert [record.number for record in folder.store.records()] == [0, 1]

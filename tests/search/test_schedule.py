@@ -15,10 +15,10 @@ import pytest
 
 from autoimb.errors import OptionError
 from autoimb.estimator import AutoImbClassifier
-from autoimb.evaluation.outcome import Failed, Outcome
-from autoimb.evaluation.task import Trial
-from autoimb.runtime.batches import Batches, Synchronous
-from autoimb.runtime.pool import LOCAL
+from autoimb.evaluation.outcome import Outcome
+from autoimb.evaluation.task import Task, Trial
+from autoimb.runtime.pool import InProcess, Resources
+from autoimb.runtime.shared import Evaluate
 from autoimb.search.request import Request
 from autoimb.search.study import StudyResult
 from autoimb.space.draw import Space
@@ -29,19 +29,26 @@ SPACE = Space.restricted(
 )
 
 
-class Reversed:
-    """A runner whose trials end in the opposite order, one at a time."""
+class Reversed(InProcess):
+    """A backend and its runner, whose trials end in the opposite order, one at a time."""
 
     def __init__(self) -> None:
-        self.running: tuple[int, ...] = ()
+        self.log: list[tuple[str, int]] = []
+
+    def runner(self, task: Task, evaluate: Evaluate, resources: Resources) -> Reversed:
+        super().__init__(task, evaluate)
+        return self
 
     def submit(self, number: int, trial: Trial) -> None:
-        self.running += (number,)
+        self.log.append(("starts", number))
+        super().submit(number, trial)
 
     def collect(self, seconds: float) -> list[tuple[int, Outcome]]:
-        *left, last = self.running
-        self.running = tuple(left)
-        return [(last, Failed(f"{last}"))]
+        self.running = dict(reversed(self.running.items()))
+        ended = super().collect(seconds)
+        self.running = dict(reversed(self.running.items()))
+        self.log += [("ends", number) for number, _ in ended]
+        return ended
 
 
 def late(task, trial, *, seconds):
@@ -57,31 +64,22 @@ def told(result: StudyResult) -> list[object]:
     return [board, with_networks, list(result.duels)]
 
 
-def test_a_batch_is_closed_until_all_of_it_has_ended():
-    runner = Batches(Reversed(), 3)  # type: ignore[arg-type]  # as much of a runner as it needs
-    for number in (4, 7, 5):
-        assert runner.idle > 0
-        runner.submit(number, None)  # type: ignore[arg-type]  # the same
-    assert (runner.running, runner.idle) == ((4, 7, 5), 0)
-    assert runner.collect(0.0) == []
-    assert runner.collect(0.0) == []
-    assert (runner.running, runner.idle) == ((4, 7, 5), 0)
-    assert [number for number, _ in runner.collect(0.0)] == [4, 7, 5]
-    assert (runner.running, runner.idle) == ((), 3)
-
-
-def test_a_small_batch_begins_too():
-    runner = Batches(Reversed(), 3)  # type: ignore[arg-type]  # as above
-    runner.submit(0, None)  # type: ignore[arg-type]  # as above
-    assert [number for number, _ in runner.collect(0.0)] == [0]
-    assert runner.idle == 3
+def test_a_batch_begins_when_all_of_the_last_one_has_ended():
+    backend = Reversed()
+    settings = {"space": SPACE, "n_jobs": 3, "n_trials": 5, "synchronous": True}
+    in_reverse = told(studies.study(backend=backend, **settings))
+    first = [("starts", 0), ("starts", 1), ("starts", 2), ("ends", 2), ("ends", 1), ("ends", 0)]
+    # The last batch is smaller than the number of workers.
+    last = [("starts", 3), ("starts", 4), ("ends", 4), ("ends", 3)]
+    assert backend.log == first + last
+    assert told(studies.study(**settings)) == in_reverse
 
 
 @pytest.mark.slow
 def test_the_pace_of_workers_decides_nothing():
     settings = {"space": SPACE, "duels": True, "partners": ("small_trees",), "n_jobs": 2}
     settings |= {
-        "backend": Synchronous(LOCAL),
+        "synchronous": True,
         "n_trials": 16,
         "evaluate": partial(late, seconds=0.05),
     }
@@ -93,7 +91,7 @@ def test_the_pace_of_workers_decides_nothing():
 
 
 def test_a_process_without_children_runs_batches_one_trial_after_the_other(monkeypatch):
-    settings = {"space": SPACE, "n_jobs": 2, "n_trials": 6, "backend": Synchronous(LOCAL)}
+    settings = {"space": SPACE, "n_jobs": 2, "n_trials": 6, "synchronous": True}
     in_workers = told(studies.study(**settings))
     monkeypatch.setattr(multiprocessing.current_process(), "daemon", True)
     assert told(studies.study(**settings)) == in_workers

@@ -251,11 +251,12 @@ def after(n, deed):
     return evaluate
 
 
-def test_ctrl_c_keeps_what_had_finished(tmp_path):
-    def press():
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(1.0)  # interrupted
+def press():
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(1.0)  # interrupted
 
+
+def test_ctrl_c_keeps_what_had_finished(tmp_path):
     with opened(tmp_path) as folder:
         result = study(folder, evaluate=after(6, press))
     assert result.interrupted
@@ -273,12 +274,12 @@ def test_ctrl_c_waits_while_a_trial_is_written_down():
     """It comes while an event is told, which is after the trial was saved."""
     pressed = []
 
-    def press(event):
+    def press_once(event):
         if event.finished is not None and event.finished.number == 3 and not pressed:
             pressed.append(event)
             os.kill(os.getpid(), signal.SIGINT)
 
-    result = study(n_trials=8, on_event=press)
+    result = study(n_trials=8, on_event=press_once)
     assert result.interrupted
     assert sum(r.status == "complete" for r in result.records) == 4
 
@@ -287,10 +288,6 @@ def test_ctrl_c_waits_while_a_trial_is_written_down():
 
 
 def test_a_trial_that_the_user_interrupts_is_proposed_until_it_ends(tmp_path):
-    def press():
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(1.0)
-
     for n_before in (2, 0, 0):
         with opened(tmp_path) as folder:
             study(folder, n_trials=4, evaluate=after(n_before + 1, press))
@@ -306,7 +303,7 @@ def test_a_trial_that_ran_while_the_program_ended_is_proposed_once_more_and_only
     """It may be what killed the program."""
 
     def kill():
-        monkeypatch.setattr(TrialHistory, "interrupt", lambda history: None)
+        monkeypatch.setattr(TrialHistory, "end_running", lambda history, reason: None)
         raise KeyboardInterrupt
 
     for n_before in (5, 0):

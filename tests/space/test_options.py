@@ -6,8 +6,6 @@ which the user's costs force, are named in this file.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -16,28 +14,27 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from autoimb import AutoImbClassifier
+from autoimb import AutoImbClassifier, load
 from autoimb.data.folds import plan_folds
 from autoimb.data.profile import profile
 from autoimb.data.schema import infer_schema
 from autoimb.data.target import encode_target
 from autoimb.evaluation.outcome import Scored
 from autoimb.space.components import COMPONENTS, CONTROL
-from autoimb.space.option import Choice, Component, Option
-from autoimb.space.strategy import Strategy
-from tests.support.programs import python
+from autoimb.space.option import Component, Option
 from tests.support.searches import minimal_work
 from tests.support.tables import (
+    ONE_TRIAL,
     OPTION_IDS,
     OPTIONS,
     SHARES,
     chosen,
     dataset_of,
     mixed_table,
+    outcome_of,
     short_plan,
     strategy_with,
 )
-from tests.support.tables import outcome_of as evaluated
 
 N_ROWS = 150
 LABELS = {"binary": np.array(["no", "yes"]), "multiclass": np.array(["a", "b", "c"])}
@@ -65,37 +62,20 @@ def raw_rows() -> pd.DataFrame:
     return frame[list(frame.columns[::-1])]  # a pipeline takes columns by their names
 
 
-Fit = Callable[[str, str], AutoImbClassifier]
-
-
-@pytest.fixture(scope="module")
-def fitted() -> Fit:
-    """Return a function that fits the classifier with one option forced, once for all tests."""
-
-    @cache
-    def fit(component: str, name: str) -> AutoImbClassifier:
-        forced = {**CONTROL, "network": "mlp", component: name}
-        if forced["class_weight"] == "costs":
-            forced["class_weight"] = "balanced"
-        kind = KIND_OF[component, name]
-        frame, y = mixed_table(kind, N_ROWS)
-        model = AutoImbClassifier(
-            n_trials=1,
-            time_budget=None,
-            cv=2,
-            partners=None,
-            random_state=0,
-            metric="f1",
-            **forced,
-        )
-        with minimal_work():
-            return model.fit(frame, LABELS[kind][y])
-
-    return fit
+def fitted(component: str, name: str) -> AutoImbClassifier:
+    """Fit the classifier with one option forced."""
+    forced = {**CONTROL, "network": "mlp", component: name}
+    if forced["class_weight"] == "costs":
+        forced["class_weight"] = "balanced"
+    kind = KIND_OF[component, name]
+    frame, y = mixed_table(kind, N_ROWS)
+    model = AutoImbClassifier(**ONE_TRIAL | {"cv": 2, "metric": "f1"} | forced)
+    with minimal_work():
+        return model.fit(frame, LABELS[kind][y])
 
 
 @every_option
-def test_a_forced_option_fits_and_predicts(component: Component, option: Option, fitted: Fit):
+def test_a_forced_option_fits_and_predicts(component: Component, option: Option, tmp_path: Path):
     model, kind = fitted(component.name, option.name), KIND_OF[component.name, option.name]
     assert getattr(model.best_strategy_, component.name).name == option.name
     for unchanged, name in CONTROL.items():
@@ -110,51 +90,15 @@ def test_a_forced_option_fits_and_predicts(component: Component, option: Option,
     assert proba.min() >= 0
     np.testing.assert_allclose(proba.sum(1), 1.0, atol=1e-9)
     assert set(model.pipeline_.predict(rows)) <= set(LABELS[kind])
+    loaded = load(model.export(tmp_path / "p.autoimb"))
+    np.testing.assert_array_equal(loaded.predict_proba(rows), proba)
+    np.testing.assert_array_equal(loaded.predict(rows), model.pipeline_.predict(rows))
     frame, _ = mixed_table(kind, N_ROWS)
     assert len(np.unique(model.predict_proba(frame)[:, 0])) > 20
     assert np.isfinite(model.best_score_)
 
 
-LOADER = """
-import json, sys
-from pathlib import Path
-import numpy as np
-from autoimb import load
-from autoimb.data.table import read_table
-
-folder, table = Path(sys.argv[1]), sys.argv[2]
-frame = read_table(table)
-for path in sorted(folder.glob("*.autoimb")):
-    pipeline = load(path)
-    np.savez(path.with_suffix(".npz"),
-             proba=pipeline.predict_proba(frame), labels=pipeline.predict(frame).astype(str))
-heavy = {"optuna", "imblearn", "sklearn.ensemble", "matplotlib"} & set(sys.modules)
-print(json.dumps(sorted(heavy)))
-"""
-
-
-def test_every_exported_option_predicts_the_same_in_a_new_process(fitted: Fit, tmp_path: Path):
-    rows = raw_rows()
-    rows.to_csv(tmp_path / "rows.csv", index=False)
-    models = {}
-    for (component, option), name in zip(OPTIONS, OPTION_IDS):
-        models[name] = fitted(component.name, option.name)
-        models[name].export(tmp_path / f"{name}.autoimb")
-    done = python("-c", LOADER, tmp_path, tmp_path / "rows.csv")
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == []
-    for name, model in models.items():
-        with np.load(tmp_path / f"{name}.npz") as loaded:
-            proba, labels = model.pipeline_.predict_proba(rows), model.pipeline_.predict(rows)
-            np.testing.assert_allclose(loaded["proba"], proba, atol=1e-6, err_msg=name)
-            np.testing.assert_array_equal(loaded["labels"], labels.astype(str), err_msg=name)
-
-
 # --- one option at a time -------------------------------------------------------------------------
-
-
-def forced(component: Component, choice: Choice) -> Strategy:
-    return strategy_with(**{component.name: choice})
 
 
 @cache
@@ -166,12 +110,6 @@ def material(kind: str):
     return dataset, replace(plan, class_costs=costs)
 
 
-def outcome_of(strategy: Strategy, kind: str) -> Scored:
-    outcome = evaluated(strategy, *material(kind), "log_loss")
-    assert isinstance(outcome, Scored), outcome.reason
-    return outcome
-
-
 @every_option
 def test_an_option_trains_at_both_ends_of_its_ranges(component: Component, option: Option):
     """`tests.training.test_six_tables` trains it in the middle."""
@@ -179,7 +117,9 @@ def test_an_option_trains_at_both_ends_of_its_ranges(component: Component, optio
         # Larger networks would only take time.
         width = {"width": 32} if component.name == "network" else {}
         choice = chosen(option, share, **width)
-        outcome = outcome_of(forced(component, choice), KINDS[number % 2])
+        strategy = strategy_with(**{component.name: choice})
+        outcome = outcome_of(strategy, *material(KINDS[number % 2]), "log_loss")
+        assert isinstance(outcome, Scored), outcome.reason
         assert np.isfinite(outcome.oof).all(), choice
         assert outcome.fitted.strategy[component.name] == {
             "name": option.name,

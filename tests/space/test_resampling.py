@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +23,7 @@ from autoimb.data.encoding.rows import Encoded
 from autoimb.data.folds import plan_folds
 from autoimb.errors import InfeasibleError
 from autoimb.randomness import Purpose, seed_for
+from autoimb.space.option import Choice
 from autoimb.space.resampling.component import (
     RESAMPLING,
     Rows,
@@ -32,17 +36,21 @@ from tests.support.tables import at, chosen, dataset_of, mixed_table, parts_of, 
 SEED = 7
 COUNTS = {"binary": (90, 14), "multiclass": (80, 30, 12)}
 KINDS = tuple(COUNTS)
+FEW_ROWS = {"n_rows": 1_000, "minority_count": 6, "operations": None}
+
+
+def rows_of(counts: Sequence[int], n_numbers: int, n_categories: int, *, seed: int = 3) -> Rows:
+    """Return rows of classes that overlap."""
+    random = np.random.default_rng(seed)
+    y = random.permutation(np.repeat(np.arange(len(counts)), counts))
+    numbers = (random.normal(size=(len(y), n_numbers)) + 0.9 * y[:, None]).astype(np.float32)
+    codes = (random.integers(0, 4, (len(y), n_categories)) + (y[:, None] > 0)).astype(np.int32)
+    return Rows(Encoded(numbers, codes, (5,) * n_categories), y)
 
 
 def part_of(kind: str, columns: str = "numbers") -> Rows:
-    """Classes that overlap; numbers only, categories only, or both."""
-    random = np.random.default_rng(3)
-    y = np.repeat(np.arange(len(COUNTS[kind])), COUNTS[kind])
-    y = y[random.permutation(len(y))]
-    p, q = {"numbers": (4, 0), "categories": (0, 3), "mixed": (3, 2)}[columns]
-    numbers = (random.normal(size=(len(y), p)) + 0.9 * y[:, None]).astype(np.float32)
-    codes = (random.integers(0, 4, (len(y), q)) + (y[:, None] > 0)).astype(np.int32)
-    return Rows(Encoded(numbers, codes, (5,) * q), y)
+    sizes = {"numbers": (4, 0), "categories": (0, 3), "mixed": (3, 2)}
+    return rows_of(COUNTS[kind], *sizes[columns])
 
 
 def table_of(encoded: Encoded) -> np.ndarray:
@@ -173,17 +181,15 @@ def test_a_synthetic_row_has_two_parents_of_its_class(option, columns):
 @pytest.mark.parametrize("strength", [0.3, 0.5, 0.75, 1.0])
 @pytest.mark.parametrize("kind", KINDS)
 def test_strength_is_the_geometric_scale(kind, strength):
-    part = part_of(kind)
+    """Another test compares what the options give with these sizes."""
     counts = np.array(COUNTS[kind])
     for names, limit in (
-        (("random_over", "smote"), counts.max()),
+        (("random_over", "smote", "smote_enn", "smote_tomek"), counts.max()),
         (("random_under", "cluster_centroids"), counts.min()),
     ):
-        sizes = np.round(limit**strength * counts ** (1 - strength))
+        expected = np.round(limit**strength * counts ** (1 - strength))
         for name in names:
-            _, y = result_of(resample(name, part, strength=strength), part)
-            np.testing.assert_array_equal(np.bincount(y), sizes, err_msg=name)
-            np.testing.assert_array_equal(RESAMPLING[name].sizes(counts, strength), sizes)
+            np.testing.assert_array_equal(RESAMPLING[name].sizes(counts, strength), expected)
 
 
 @pytest.mark.parametrize("name", ["tomek_links", "smote_enn", "smote_tomek"])
@@ -212,6 +218,29 @@ def test_smote_lowers_its_neighbours_to_what_the_class_has():
         resample("smote", single)
 
 
+# --- rules ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "table", "reason"),
+    [
+        ("smote", (1_000, 5, 10, 0), "needs at least 6 rows of the rarest class"),
+        ("cluster_centroids", (1_000, 5, 10, 0), "would need 28.9 times"),
+        ("smote_enn", (20_000, 400, 10, 0), "19.2 times .*it makes new rows one by one; 20,000"),
+        ("smote", (20_000, 400, 0, 10), "127432.8 times"),
+        ("smote_tomek", (20_000, 400, 5, 5), "934.9 times"),
+        ("tomek_links", (20_000, 400, 5, 5), "42000.0 times .*it searches neighbours among all"),
+        ("tomek_links", (200_000, 2_000, 500, 0, None), "7.3 times"),
+        ("cluster_centroids", (200_000, 2_000, 5, 5, None), "7.8 times .*it clusters all rows"),
+    ],
+)
+def test_an_option_says_which_rows_it_lacks_or_how_much_work_it_would_be(name, table, reason):
+    fields = ("n_rows", "minority_count", "n_numbers", "n_categories", "operations")
+    profile = SimpleNamespace(**{"operations": 1e6} | dict(zip(fields, table)))
+    assert re.search(reason, RESAMPLING[name].feasible(profile))
+    assert RESAMPLING[name].feasible(SimpleNamespace(**vars(profile) | FEW_ROWS)) is None
+
+
 # --- whatever the table ---------------------------------------------------------------------------
 
 
@@ -220,11 +249,7 @@ def drawn_parts(draw):
     """Two to four classes of different sizes that overlap; numbers, categories, or both."""
     counts = draw(st.lists(st.integers(6, 40), min_size=2, max_size=4, unique=True))
     p, q = draw(st.sampled_from([(2, 0), (0, 2), (2, 1)]))
-    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    y = random.permutation(np.repeat(np.arange(len(counts)), counts))
-    numbers = (random.normal(size=(len(y), p)) + y[:, None]).astype(np.float32)
-    codes = (random.integers(0, 3, (len(y), q)) + (y[:, None] > 0)).astype(np.int32)
-    return Rows(Encoded(numbers, codes, (4,) * q), y)
+    return rows_of(counts, p, q, seed=draw(st.integers(0, 2**32 - 1)))
 
 
 @pytest.mark.parametrize("option", list(RESAMPLING), ids=lambda option: option.name)
@@ -258,20 +283,33 @@ def test_rows_are_kept_and_made_as_the_strength_says(option, part, share, seed):
         assert times[part.y == counts.argmin()].min() == 1  # cleaning is of the larger classes
 
 
-@pytest.mark.parametrize("option", list(RESAMPLING), ids=lambda option: option.name)
-def test_labels_and_weights_go_with_their_rows(option):
+SAMPLERS = ("SMOTENC", "RandomOverSampler", "ClusterCentroids(voting='hard')")
+CHOICES = [*map(chosen, RESAMPLING), *map(Choice, SAMPLERS)]
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=lambda choice: choice.name)
+def test_labels_and_weights_go_with_their_rows(choice):
+    """A new row weighs what its parents do; one of a sampler, without parents, what its class does.
+
+    SMOTENC is the one of these samplers that makes new rows.
+    """
     frame, y = mixed_table("multiclass", 300)
-    dataset = dataset_of(frame, y)
     weight = np.random.default_rng(0).uniform(0.5, 2.0, len(y))
-    dataset = replace(dataset, weight=weight)
+    dataset = replace(dataset_of(frame, y), weight=weight)
     parts = parts_of(dataset, short_plan(dataset, plan_folds(y, cv=2, random_state=0)))
-    part = parts.training(0, chosen(option))
+    part = parts.training(0, choice)
     rows, real_rows = parts.folds.folds[0].train, parts._training_rows(0)
+    y, weight = y[rows], weight[rows]
     seed = seed_for(Purpose.RESAMPLING, parts.seed, fold=0)
-    new = RESAMPLING.make(chosen(option), Rows(real_rows, y[rows]), random_state=seed)
+    new = RESAMPLING.make(choice, Rows(real_rows, y), random_state=seed)
     real = len(new.rows)
     np.testing.assert_array_equal(table_of(part.encoded)[:real], table_of(real_rows.take(new.rows)))
-    np.testing.assert_array_equal(part.y[:real], y[rows][new.rows])
-    np.testing.assert_array_equal(part.weight[:real], weight[rows][new.rows])
+    np.testing.assert_array_equal(part.y[:real], y[new.rows])
+    np.testing.assert_array_equal(part.weight[:real], weight[new.rows])
     np.testing.assert_array_equal(part.y[real:], new.synthetic_y)
-    np.testing.assert_allclose(part.weight[real:], weight[rows][new.parents].mean(axis=1))
+    if choice.name in SAMPLERS:
+        means = np.array([weight[y == code].mean() for code in range(3)])
+        np.testing.assert_allclose(part.weight[real:], means[new.synthetic_y])
+        assert (len(new.synthetic_y) > 0) == (choice.name == "SMOTENC")
+    else:
+        np.testing.assert_allclose(part.weight[real:], weight[new.parents].mean(axis=1))

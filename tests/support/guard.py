@@ -30,28 +30,8 @@ from autoimb import AutoImbClassifier, load
 __all__ = ["CASES", "differences", "reduced"]
 
 Case = dict[str, Any]
-
-ENSEMBLES = {
-    "single": {},
-    "bagging": {"members": 3},
-    "balanced_bagging": {"members": 4, "strength": 0.8},
-    "boosting": {"rounds": 3},
-    "rus_boost": {"rounds": 3, "strength": 0.8},
-    "easy_ensemble": {"members": 2, "rounds": 2, "strength": 0.8},
-    "self_paced": {"rounds": 4, "strength": 0.8},
-    "snapshot": {"rounds": 3},
-}
-MLP = {
-    "width": 32,
-    "depth": 1,
-    "dropout": 0.1,
-    "activation": "relu",
-    "embedding": "ple",
-    "learning_rate": 0.003,
-    "weight_decay": 0.01,
-    "batch_factor": 1.0,
-    "schedule": "constant",
-}
+AT_ONCE = ("single", "bagging", "balanced_bagging")
+IN_TURN = ("boosting", "rus_boost", "easy_ensemble", "self_paced", "snapshot")
 
 
 def customers(n_rows: int = 600, *, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
@@ -115,17 +95,8 @@ def digest(values: np.ndarray) -> list[Any]:
 
 def ensembles() -> Case:
     """Evaluate one strategy for each kind of ensemble."""
-    rows = customers()
-    return {name: fitted(rows, n_trials=1, strategy=_with(name)) for name in ENSEMBLES}
-
-
-def _with(ensemble: str) -> Case:
-    plain: Case = {name: {"name": "none", "params": {}} for name in ("resampling", "class_weight")}
-    return plain | {
-        "loss": {"name": "cross_entropy", "params": {}},
-        "ensemble": {"name": ensemble, "params": ENSEMBLES[ensemble]},
-        "network": {"name": "mlp", "params": MLP},
-    }
+    rows, few = customers(), {"n_trials": 1, "network": "mlp", "partners": None}
+    return {name: fitted(rows, **few, ensemble=name) for name in AT_ONCE + IN_TURN}
 
 
 def groups_by_cv() -> Case:

@@ -99,12 +99,9 @@ SHAPES = (
     Case("two rows", lambda: FitInput(two_columns().iloc[:2], LABELS[:2]), "2 rows .*different"),
     table("3,000 columns", lambda: wide(3_000)),
     table(
-        "constants only", lambda: two_columns().assign(plain=1, city="Bern"), "'plain' .constant"
-    ),
-    table(
-        "nothing but missing cells",
-        lambda: pd.DataFrame({"a": [None] * N_ROWS, "b": [np.nan] * N_ROWS}),
-        "No column is left.*'a' .constant.*'b' .constant",
+        "nothing but a constant and missing cells",
+        lambda: two_columns().assign(plain=1, city=None),
+        "No column is left.*'plain' .constant.*'city' .constant",
     ),
     table("an array", lambda: NUMBERS),
     table("a read-only array", lambda: np.frombuffer(NUMBERS.tobytes()).reshape(N_ROWS, 2)),
@@ -124,7 +121,6 @@ SHAPES = (
     table("text", lambda: "train.csv", "scalar array.*X is a str"),
     table("a dict", lambda: two_columns().to_dict("list"), "scalar array.*X is a dict"),
     table("a sparse matrix", lambda: sparse.csr_matrix(NUMBERS), "Sparse data.*toarray"),
-    table("a sparse frame", lambda: pd.DataFrame.sparse.from_spmatrix(sparse.csr_matrix(NUMBERS))),
 )
 
 LIBRARIES = (
@@ -150,12 +146,10 @@ LIBRARIES = (
         lambda: pl.DataFrame({"wide": pl.Series(spread(1, 2**100), dtype=pl.Int128)}),
         "X is a DataFrame that pandas can't hold",
     ),
-    table("an Arrow table", lambda: pa.Table.from_pandas(two_columns())),
     table("an Arrow stream", lambda: pa.Table.from_pandas(two_columns()).to_reader()),
 )
 
 NAMES = (
-    table("numbered columns", lambda: named([0, 1])),
     table("names that are numbers and text", lambda: named([7, "city"])),
     table("names that are missing", lambda: named([None, np.nan])),
     table("names that are dates", lambda: named(pd.to_datetime(["2020-01-01", "2021-01-01"]))),
@@ -165,11 +159,7 @@ NAMES = (
     table("names that differ by their form", lambda: named(["\u00e9", "e\u0301"])),
     table("control characters in names", lambda: named([f"a{ESCAPES}\0", "b\r\n\t"])),
     table("a very long name", lambda: named(["a" * 100_000, "b"])),
-    table(
-        "half a character in a name",
-        lambda: named(["a\ud800", "b"]),
-        r"a\\ud800.* not valid Unicode",
-    ),
+    table("half a character in a name", lambda: named(["\ud800", "b"]), r"\\ud800.* not valid"),
     table("repeated names", lambda: named(["a", "a"]), "must differ; repeated: 'a'"),
     table("names that are the same text", lambda: named([7, "7"]), "must differ; repeated: '7'"),
     table(
@@ -181,17 +171,12 @@ NAMES = (
 )
 
 INDEXES = (
-    table("a repeated index", lambda: two_columns().set_axis(spread(1, 1, 2))),
     table("an index of two levels", lambda: two_columns().set_index([PLAIN, RARE])),
     Case(
         "labels with another index",
         lambda: FitInput(two_columns(), pd.Series(LABELS, index=range(N_ROWS, 0, -1))),
     ),
-    Case(
-        "fewer labels than rows",
-        lambda: FitInput(two_columns(), LABELS[:-1]),
-        "inconsistent numbers of samples: 40 rows and 39 labels",
-    ),
+    Case("fewer labels", lambda: FitInput(two_columns(), LABELS[:-1]), "40 rows and 39 labels"),
     Case(
         "weights with another index and a repeated one of rows",
         lambda: FitInput(

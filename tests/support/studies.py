@@ -106,7 +106,7 @@ def complete(
     probability = chance(strategy)
     value = probability if value is None else value
     return Scored(
-        score=Score(value, 0.01, (value,), False, value),
+        score=Score(value, 0.01, value),
         oof=np.full((len(dataset.y), 2), [1.0 - probability, probability]),
         fitted=fitted(strategy),
         seconds=seconds,
@@ -158,6 +158,12 @@ def study(
     )
     settings = {"evaluate": evaluate, "deadline": Deadline()} | settings
     return run_study(agenda, settings=StudySettings(**settings), folder=folder)
+
+
+def resumed(path: Path, n_trials: int, **settings: Any) -> StudyResult:
+    """Run a study in a folder, from where it ended."""
+    with RunFolder.open(path, fingerprint=FINGERPRINT, resume=True) as folder:
+        return study(folder, n_trials=n_trials, **settings)
 
 
 def duels_of_material(*, policy: SearchPolicy = DEFAULT_POLICY) -> Task | None:

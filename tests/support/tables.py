@@ -96,6 +96,12 @@ def mixed_table(kind: str, n_rows: int = 200, *, seed: int = 0) -> tuple[pd.Data
     return frame, y
 
 
+def patients(n_rows: int = 240) -> tuple[pd.DataFrame, pd.Series]:
+    """Return the same rows as those of patients, a seventh of whom are sick."""
+    frame, y = mixed_table("binary", n_rows)
+    return frame, pd.Series(np.where(y == 1, "sick", "well"), name="state")
+
+
 def dataset_of(frame: pd.DataFrame, y: np.ndarray) -> Dataset:
     schema, _ = infer_schema(frame)
     columns = parse(frame, schema)
@@ -113,9 +119,11 @@ def dataset_of(frame: pd.DataFrame, y: np.ndarray) -> Dataset:
 
 
 def short_plan(
-    dataset: Dataset, folds: FoldPlan, *, checkpoints: int = 2, patience: int = 9
+    dataset: Dataset, folds: FoldPlan | int = 2, *, checkpoints: int = 2, patience: int = 9
 ) -> Plan:
-    """Return a plan with a number of checkpoints, whatever their cost."""
+    """Return a plan with a number of checkpoints, whatever their cost, and random folds."""
+    if isinstance(folds, int):
+        folds = plan_folds(dataset.y, cv=folds, random_state=0)
     training = Training(checkpoints_by_rows=((math.inf, checkpoints, patience),), min_checkpoints=1)
     return Plan(
         folds=folds,
@@ -151,9 +159,8 @@ def small_trees(name: str = "small_trees", *, min_samples_leaf: int = 1) -> Fitt
     frame = table()
     y = (frame["amount"].fillna(0) > 1.5).to_numpy().astype(np.int64)
     dataset = dataset_of(frame, y)
-    plan = short_plan(dataset, plan_folds(y, cv=2, random_state=0))
     strategy = partner(name, costs=False, min_samples_leaf=min_samples_leaf)
-    outcome = outcome_of(strategy, dataset, plan)
+    outcome = outcome_of(strategy, dataset, short_plan(dataset))
     assert isinstance(outcome, Scored)
     assert outcome.fitted is not None
     return outcome.fitted

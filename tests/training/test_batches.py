@@ -1,4 +1,7 @@
-"""Batch balancing: shares, floors and draws of batches, and the prior that networks see by them."""
+"""Batch balancing: shares, floors and draws of batches.
+
+`tests.training.test_six_tables` checks the prior that networks see by them.
+"""
 
 from __future__ import annotations
 
@@ -9,21 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoimb.data.folds import plan_folds
 from autoimb.randomness import Key
-from autoimb.space.components import COMPONENTS
 from autoimb.space.resampling.batch_balancing import batch_shares
 from autoimb.space.resampling.component import RESAMPLING
-from autoimb.training.members import MemberRows
-from autoimb.training.parts import TrainingPart
 from autoimb.training.trainer import _BalancedStream
 from tests.support.tables import (
-    FirstRound,
     chosen,
     dataset_of,
     first_round,
     mixed_table,
-    parts_of,
     short_plan,
     strategy_with,
 )
@@ -88,70 +85,6 @@ def test_the_rows_of_a_class_are_used_up_before_one_comes_again():
         assert not np.array_equal(passes[0], passes[1])  # and in another order
 
 
-# --- the prior that networks see ------------------------------------------------------------------
-
-
-def plan_of(dataset):
-    return short_plan(dataset, plan_folds(dataset.y, cv=2, random_state=0))
-
-
-def first_round_with(dataset, **choices) -> FirstRound:
-    return first_round(strategy_with(**choices), dataset, plan_of(dataset))
-
-
-def part_of(dataset, resampling) -> TrainingPart:
-    """What the members of the first fold see rows of."""
-    return parts_of(dataset, plan_of(dataset)).training(0, resampling)
-
-
-def mass_of(member: MemberRows, part: TrainingPart, batch: int) -> np.ndarray:
-    """The weight with which each class comes in the long run, counted from draws."""
-    y, weight = part.y[member.rows], member.weights
-    drawn = _BalancedStream(np.arange(len(y)), weight, KEY, y=y, shares=member.shares, batch=batch)
-    # each row's weight by how often its class comes, and never by which of its rows do
-    rows, _ = drawn.take(400 * batch)
-    often = np.bincount(y[rows]) / np.bincount(y) / len(rows)
-    return np.bincount(y, weight * often[y])
-
-
-balanced = chosen(RESAMPLING["batch_balancing"], 0.5)
-
-
-@pytest.mark.parametrize("kind", ["binary", "multiclass"])
-@pytest.mark.parametrize(
-    "others",
-    [
-        {},
-        {"class_weight": chosen(COMPONENTS["class_weight"]["power"], 0.5)},
-        {"ensemble": chosen(COMPONENTS["ensemble"]["bagging"], 0.0)},
-    ],
-    ids=["alone", "power", "bagging"],
-)
-def test_the_prior_is_corrected_by_the_rates_of_the_draws(kind, others):
-    """Law 4, with row weights of the user that differ between and within classes."""
-    dataset = dataset_of(*mixed_table(kind))
-    weight = np.random.default_rng(1).uniform(0.2, 1.8, len(dataset.y)) * (1.0 + dataset.y)
-    dataset = replace(dataset, weight=weight)
-    round_ = first_round_with(dataset, resampling=balanced, **others)
-    part = part_of(dataset, balanced)
-    for member in round_.rows[: len(round_.rows) // 2]:  # those of the first of two folds
-        mass = mass_of(member, part, round_.schedule.batch_size)
-        assert mass.sum() == pytest.approx(1.0, rel=2e-3)  # weights have mean 1
-        np.testing.assert_allclose(
-            np.exp(member.correction) * mass, part.prior, rtol=1e-2 * len(mass)
-        )
-
-
-def test_logit_adjustment_adds_the_prior_of_the_batches():
-    dataset = dataset_of(*mixed_table("binary"))
-    loss = chosen(COMPONENTS["loss"]["logit_adjusted"], 0.5)
-    round_ = first_round_with(dataset, resampling=balanced, loss=loss)
-    member = round_.rows[0]
-    prior = member.counts / member.counts.sum()  # what the loss is given
-    mass = mass_of(member, part_of(dataset, balanced), round_.schedule.batch_size)
-    np.testing.assert_allclose(prior, mass, rtol=2e-2)
-
-
 def test_rows_that_were_left_out_to_save_time_change_no_share():
     """A row that stands for two makes up for it by the shares, and not by weight once more."""
     frame, y = mixed_table("binary", 600)
@@ -165,8 +98,12 @@ def test_rows_that_were_left_out_to_save_time_change_no_share():
         weight=scale / scale.mean(),
         sampled_shares=np.array([0.5, 1.0]),
     )
-    choice = chosen(RESAMPLING["batch_balancing"], strength=0.6, floor=1)
-    of_all, of_few = (first_round_with(d, resampling=choice).rows[0] for d in (whole, few))
+    strategy = strategy_with(
+        resampling=chosen(RESAMPLING["batch_balancing"], strength=0.6, floor=1)
+    )
+    of_all, of_few = (
+        first_round(strategy, data, short_plan(data)).rows[0] for data in (whole, few)
+    )
     np.testing.assert_allclose(of_few.shares, of_all.shares, rtol=0.02)
     np.testing.assert_allclose(np.ptp(of_few.weights), 0.0, atol=1e-9)  # no row weighs more
     np.testing.assert_allclose(of_few.correction, of_all.correction, atol=0.03)

@@ -14,8 +14,7 @@ import autoimb.training.fit as fitting
 from autoimb.data.dataset import Dataset
 from autoimb.data.encoding.encoder import Encoder
 from autoimb.data.encoding.rows import Encoded
-from autoimb.data.folds import plan_folds
-from autoimb.nn.network import build
+from autoimb.pipeline.fitted import inputs_of
 from autoimb.space.components import COMPONENTS
 from autoimb.space.ensemble import Round, RoundResult, samme, self_paced_rows
 from autoimb.space.resampling.component import under_counts
@@ -67,8 +66,7 @@ def test_costs_are_the_users_and_none_is_one():
 def trained(kind: str = "binary", **choices):
     """Train a strategy for two checkpoints on two folds."""
     dataset = dataset_of(*mixed_table(kind))
-    folds = plan_folds(dataset.y, cv=2, random_state=0)
-    plan = short_plan(dataset, folds)
+    plan = short_plan(dataset)
     return trained_on(strategy_with(**choices), dataset, plan), parts_of(dataset, plan)
 
 
@@ -104,14 +102,11 @@ def test_balanced_bagging_draws_other_rows_for_each_member(strength):
     assert len(np.unique(np.concatenate(members))) > len(members[0])
 
 
-def proba_for(labels: np.ndarray, n_classes: int) -> np.ndarray:
-    return np.where(np.eye(n_classes)[labels] == 1, 0.8, 0.2 / (n_classes - 1))
-
-
 def ended(y: np.ndarray, labels: Any, *, n_classes: int = 2, weight: Any = None) -> RoundResult:
     """A round whose member gives these labels."""
     weight = np.ones(len(y)) if weight is None else weight
-    return RoundResult(y, weight, proba_for(np.asarray(labels), n_classes))
+    proba = np.where(np.eye(n_classes)[labels] == 1, 0.8, 0.2 / (n_classes - 1))
+    return RoundResult(y, weight, proba)
 
 
 def test_samme_counts_an_error_as_the_row_weighs():
@@ -137,6 +132,12 @@ def test_samme_starts_anew_at_chance_and_bounds_a_perfect_member():
 def training_rows(encoder: Encoder, dataset: Dataset, rows: np.ndarray) -> Encoded:
     """Encode a fold's rows for training on them."""
     return encoder.transform_training(dataset.columns, rows, dataset.y, dataset.weight)
+
+
+def posterior_of(pack, fold: int, dense) -> np.ndarray:
+    """Predict a fold's rows with its first member."""
+    inputs = inputs_of([dense], pack.spec.n_inputs)
+    return pack.of_folds({fold}).predictor()(inputs)[0, : len(dense[0])]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -167,7 +168,7 @@ def test_a_row_alone_in_its_bin_has_all_of_its_chance():
     """Ten rows of hardness .1 share a chance of 10, at first; the one of hardness .9 has 1 / .9."""
     rows, hardness = np.arange(11), np.array([*[0.1] * 10, 0.9])
     drawn = [
-        self_paced_rows(rows, 1, hardness, 0.0, np.random.default_rng(seed))[0]
+        self_paced_rows(Round(rows, 1 - hardness, 0.0, np.random.default_rng(seed)), rows, 1)[0]
         for seed in range(4_000)
     ]
     assert np.mean(np.equal(drawn, 10)) == pytest.approx(1 / 0.9 / (10 + 1 / 0.9), abs=0.015)
@@ -175,15 +176,16 @@ def test_a_row_alone_in_its_bin_has_all_of_its_chance():
 
 def test_hard_rows_come_more_often_as_a_self_paced_ensemble_goes_on():
     """At first each bin of hardness contributes as much hardness, at last as many rows."""
-    rows = np.arange(1_000, 2_000)
+    rows = np.arange(1_000)
     hardness = np.repeat([0.01, 0.5, 0.99], [900, 60, 40])
     shares = []
     for progress in (0.0, 1.0):
         counts = np.zeros(3)
         for seed in range(300):
-            drawn = self_paced_rows(rows, 12, hardness, progress, np.random.default_rng(seed))
+            a_round = Round(rows, 1 - hardness, progress, np.random.default_rng(seed))
+            drawn = self_paced_rows(a_round, rows, 12)
             assert len(set(drawn)) == 12
-            counts += np.bincount(np.searchsorted([0.1, 0.9], hardness[drawn - 1_000]), minlength=3)
+            counts += np.bincount(np.searchsorted([0.1, 0.9], hardness[drawn]), minlength=3)
         shares.append(counts / counts.sum())
     easy_first = (1 / np.array([0.01, 0.5, 0.99])) / (1 / np.array([0.01, 0.5, 0.99])).sum()
     np.testing.assert_allclose(shares[0], easy_first, atol=0.02)
@@ -258,64 +260,29 @@ def test_a_snapshot_goes_on_where_the_last_one_ended(monkeypatch):
     assert all((pack.weight == 1.0).all() for pack in result.packs)
 
 
-def posterior_of(pack, fold: int, dense) -> np.ndarray:
-    """Predict with one member by plain matrix products, no pack and no padding."""
-    x, codes = (np.asarray(part, dtype=np.float64) for part in dense)
-    state = {name: values[fold].astype(np.float64) for name, values in pack.state.items()}
-    starts = np.cumsum([0, *pack.spec.cardinalities])[:-1]
-    embedded = [
-        state["embedding.table"][codes[:, j].astype(int) + start] for j, start in enumerate(starts)
-    ]
-    padding = np.zeros((len(x), pack.spec.n_inputs - x.shape[1]))
-    h = np.hstack([*embedded, x, padding])
-    for i in range(pack.spec.depth):
-        h = np.maximum(h @ state[f"hidden{i}.weight"] + state[f"hidden{i}.bias"], 0.0)
-    logits = h @ state["heads.weight"][0].T + state["heads.bias"][0] + pack.log_prior[fold]
-    proba = np.exp(logits - logits.max(1, keepdims=True))
-    return proba / proba.sum(1, keepdims=True)
-
-
 # --- networks -------------------------------------------------------------------------------------
 
 
-def test_a_perceptron_has_one_copy_and_tabm_has_k():
-    small = {"width": 32, "depth": 1}
-    for name, values, k in (
-        ("mlp", small, 1),
-        ("tabm", small | {"k": 4}, 4),
-        ("tabm", small | {"k": 8}, 8),
-    ):
-        result, _ = trained(network=chosen(COMPONENTS["network"][name], 0.0, **values))
-        pack = result.packs[0]
-        assert (pack.spec.kind, pack.spec.k) == (name, k)
-        assert pack.state["heads.weight"].shape[1] == k
-        assert ("hidden0.scale" in pack.state) == (k > 1)
-        if k > 1:  # the copies share the hidden weights, and still answer differently
-            assert pack.state["hidden0.weight"].ndim == 3
-            network = build(pack.spec, len(pack.fold))
-            network.load(pack.state)
-            x = torch.ones(2, 1, pack.spec.n_inputs)
-            codes = torch.zeros(2, 1, len(pack.spec.cardinalities), dtype=torch.int64)
-            logits = network.predict(x, codes)
-            assert len(np.unique(logits[0, 0, :, 0].numpy())) == k
-
-
 @pytest.mark.parametrize(
-    ("name", "body", "embedding"),
+    ("name", "body", "embedding", "copies"),
     [
-        ("mlp", "plain", "none"),
-        ("resnet", "residual", "ple"),
-        ("realmlp", "scaled", "pbld"),
-        ("tabm", "plain", "ple"),
+        ("mlp", "plain", "none", {}),
+        ("resnet", "residual", "ple", {}),
+        ("realmlp", "scaled", "pbld", {}),
+        ("tabm", "plain", "ple", {"k": 4}),
+        ("tabm", "plain", "ple", {"k": 8}),
     ],
 )
-def test_a_network_is_built_of_its_layers(name, body, embedding):
-    choice = chosen(COMPONENTS["network"][name], 0.0, width=32, embedding=embedding)
-    result, _ = trained(network=choice)
-    spec = result.packs[0].spec
+def test_a_network_is_built_of_its_layers_and_copies(name, body, embedding, copies):
+    choice = chosen(COMPONENTS["network"][name], 0.0, width=32, embedding=embedding, **copies)
+    pack, k = trained(network=choice)[0].packs[0], copies.get("k", 1)
+    spec = pack.spec
     n_numbers = dataset_of(*mixed_table("binary")).columns.numbers.shape[1]
-    assert (spec.kind, spec.body, spec.ple) == (name, body, embedding == "ple")
+    assert (spec.kind, spec.body, spec.ple, spec.k) == (name, body, embedding == "ple", k)
     assert spec.periodic == (n_numbers if embedding == "pbld" else 0)
+    assert pack.state["heads.weight"].shape[1] == k
+    if copies:  # which differ in their scales of the inputs
+        assert len(np.unique(pack.state["hidden0.scale"][0], axis=1).T) == k
 
 
 def test_every_network_option_reaches_the_network():

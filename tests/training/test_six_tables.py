@@ -16,13 +16,13 @@ import pandas as pd
 import pytest
 
 import autoimb.training.fit as fitting
-from autoimb.data.folds import plan_folds
 from autoimb.data.profile import Profile, profile
 from autoimb.data.schema import infer_schema
 from autoimb.data.target import encode_target
 from autoimb.evaluation.outcome import Infeasible, Outcome, Scored
 from autoimb.evaluation.task import Task, Trial
 from autoimb.evaluation.trial import evaluate
+from autoimb.space.components import COMPONENTS
 from autoimb.space.draw import infeasible
 from autoimb.space.option import Component, Option
 from autoimb.space.strategy import Strategy
@@ -125,7 +125,7 @@ class Material:
 def material(table: str) -> Material:
     frame, y = TABLES[table]()
     dataset = dataset_of(frame, y)
-    plan = short_plan(dataset, plan_folds(y, cv=FOLDS.get(table, 2), random_state=0), checkpoints=1)
+    plan = short_plan(dataset, FOLDS.get(table, 2), checkpoints=1)
     plan = replace(plan, class_costs=tuple(1.0 + c for c in range(dataset.n_classes)))
     schema, _ = infer_schema(frame)
     weight = np.random.default_rng(7).uniform(0.2, 1.8, len(y))
@@ -179,11 +179,8 @@ def test_an_option_trains_or_gives_a_reason(component: Component, option: Option
     assert states(weighed) != states(outcome)
 
 
-@cells(exact=True)
-def test_priors_are_corrected_by_what_networks_are_given(
-    component: Component, option: Option, table: str, monkeypatch: pytest.MonkeyPatch
-):
-    """Law 4: rows, weights and shares as they reach the trainer, with row weights of the user."""
+def check_priors(strategy: Strategy, case: Material, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compare with the rows, weights and shares that reach the trainer."""
     packs, train = [], fitting.train
 
     def recorded(network, pack, *args, **options):
@@ -191,7 +188,6 @@ def test_priors_are_corrected_by_what_networks_are_given(
         return train(network, pack, *args, **options)
 
     monkeypatch.setattr(fitting, "train", recorded)
-    case, strategy = material(table), forced(component, option)
     data, tau = case.weighted_task.dataset, strategy.loss.values.get("tau", 0.0)
     fitted = outcome_of(strategy, case, case.weighted_task).fitted
     assert len(packs) == len(fitted.packs)
@@ -209,3 +205,24 @@ def test_priors_are_corrected_by_what_networks_are_given(
             np.testing.assert_allclose(
                 log_prior - log_prior.mean(), expected - expected.mean(), atol=1e-9
             )
+
+
+@cells(exact=True)
+def test_priors_are_corrected_by_what_networks_are_given(
+    component: Component, option: Option, table: str, monkeypatch: pytest.MonkeyPatch
+):
+    """Law 4, with row weights of the user."""
+    check_priors(forced(component, option), material(table), monkeypatch)
+
+
+@pytest.mark.parametrize("table", ["binary mixed", "multiclass"])
+@pytest.mark.parametrize(
+    ("component", "name"),
+    [("class_weight", "power"), ("ensemble", "bagging"), ("loss", "logit_adjusted")],
+)
+def test_the_prior_of_balanced_batches_is_corrected_beside_another_option(
+    component: str, name: str, table: str, monkeypatch: pytest.MonkeyPatch
+):
+    strategy = forced(COMPONENTS[component], COMPONENTS[component][name])
+    balanced = chosen(COMPONENTS["resampling"]["batch_balancing"])
+    check_priors(replace(strategy, resampling=balanced), material(table), monkeypatch)

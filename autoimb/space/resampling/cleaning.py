@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from autoimb.randomness import Purpose, stream
-from autoimb.space.option import Float, Int, minority_at_least
+from autoimb.space.option import Float, minority_at_least
 from autoimb.space.resampling.component import (
     MAKES,
-    MAX_NEIGHBOURS,
     NEIGHBOURS,
     RESAMPLING,
     Resampled,
     Rows,
     check_classes_kept,
-    over_counts,
     selection,
 )
 from autoimb.space.resampling.neighbours import nearest, neighbour_space
-from autoimb.space.resampling.smote import smote
+from autoimb.space.resampling.smote import OVER_SAMPLING, smote
 
 __all__ = ["smote_enn", "smote_tomek", "tomek_links"]
 
@@ -57,38 +56,27 @@ def _unlinked_rows(part: Rows) -> np.ndarray:
 
 
 _after_smote = RESAMPLING.option(
-    minority_at_least(6),
-    MAKES,
-    NEIGHBOURS,
-    strength=Float(0.3, 1.0),
-    k_neighbors=Int(2, MAX_NEIGHBOURS, log=True),
-    cleaning=Float(0.3, 1.0),
-    exact=False,
-    sizes=over_counts,
+    minority_at_least(6), MAKES, NEIGHBOURS, **OVER_SAMPLING, cleaning=Float(0.3, 1.0)
 )
 
 
 @_after_smote
-def smote_enn(
-    part: Rows, *, strength: float, k_neighbors: int, cleaning: float, random_state: int
-) -> Resampled:
+def smote_enn(part: Rows, **values: Any) -> Resampled:
     """SMOTE, then drop rows whose neighbours disagree with them (Batista et al., 2004)."""
-    grown = smote(part, strength=strength, k_neighbors=k_neighbors, random_state=random_state)
-    return _cleaned(grown, part, _disputed, cleaning, random_state)
+    return _cleaned_smote(part, _disputed, **values)
 
 
 @_after_smote
-def smote_tomek(
-    part: Rows, *, strength: float, k_neighbors: int, cleaning: float, random_state: int
-) -> Resampled:
+def smote_tomek(part: Rows, **values: Any) -> Resampled:
     """SMOTE, then drop both rows of every Tomek link (Batista et al., 2003)."""
-    grown = smote(part, strength=strength, k_neighbors=k_neighbors, random_state=random_state)
-    return _cleaned(grown, part, _linked, cleaning, random_state)
+    return _cleaned_smote(part, _linked, **values)
 
 
-def _cleaned(
-    grown: Resampled, part: Rows, flags: Flags, cleaning: float, random_state: int
+def _cleaned_smote(
+    part: Rows, flags: Flags, *, cleaning: float, random_state: int, **values: Any
 ) -> Resampled:
+    """Over-sample by SMOTE, then drop a fraction of the flagged rows, real and new."""
+    grown = smote(part, random_state=random_state, **values)
     real, new = part.encoded.take(grown.rows), grown.synthetic
     combined = real if new is None else real.concat(new)
     y = np.concatenate([part.y[grown.rows], grown.synthetic_y])

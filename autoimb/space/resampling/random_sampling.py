@@ -27,9 +27,13 @@ def none(part: Rows, *, random_state: int) -> Resampled:  # noqa: ARG001  compon
 @RESAMPLING.option(strength=Float(0.3, 1.0), sizes=over_counts)
 def random_over(part: Rows, *, strength: float, random_state: int) -> Resampled:
     """Duplicate random rows of the smaller classes."""
-    return selection(
-        np.concatenate([np.arange(len(part.y)), _extra(part.y, strength, random_state)])
-    )
+    random = stream(Purpose.OVER_SAMPLED, random_state)
+    classes, counts = np.unique(part.y, return_counts=True)
+    copies = [
+        random.choice(np.flatnonzero(part.y == c), n)
+        for c, n in zip(classes, over_counts(counts, strength) - counts)
+    ]
+    return selection(np.concatenate([np.arange(len(part.y)), *copies]))
 
 
 @RESAMPLING.option(strength=Float(0.3, 1.0), sizes=under_counts)
@@ -42,13 +46,3 @@ def random_under(part: Rows, *, strength: float, random_state: int) -> Resampled
         for c, n in zip(classes, under_counts(counts, strength))
     ]
     return selection(np.concatenate(selected))
-
-
-def _extra(y: np.ndarray, strength: float, random_state: int) -> np.ndarray:
-    """Draw the rows of the smaller classes that are duplicated."""
-    random = stream(Purpose.OVER_SAMPLED, random_state)
-    classes, counts = np.unique(y, return_counts=True)
-    extra = over_counts(counts, strength) - counts
-    return np.concatenate(
-        [random.choice(np.flatnonzero(y == c), n) for c, n in zip(classes, extra)]
-    )

@@ -7,7 +7,6 @@ sampler is rebuilt from this name. imbalanced-learn is imported when the first s
 
 from __future__ import annotations
 
-import ast
 import inspect
 import math
 import warnings
@@ -15,7 +14,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
 from functools import cache, partial
 from importlib import import_module
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +23,7 @@ from autoimb.data.profile import Profile
 from autoimb.data.values import text_of
 from autoimb.errors import InfeasibleError, OptionError, choices
 from autoimb.foreign import validate_parameters
-from autoimb.space.option import Option, Rule
+from autoimb.space.option import Option, Rule, option_parts
 from autoimb.space.resampling.component import (
     NEIGHBOURS,
     RESAMPLING,
@@ -39,20 +38,14 @@ __all__ = [
     "checked_labels",
     "is_sampler",
     "read_sampler",
-    "sampler_parts",
     "sampler_text",
 ]
 
 Params = Mapping[str, Any]
-# Kind of a sampler: it selects rows, interpolates numbers, or computes new rows of numbers and
-# categories, or of categories alone.
-Kind = Literal["selects", "interpolates", "mixed", "categories"]
 
 _MODULES = ("over_sampling", "under_sampling", "combine")  # of imbalanced-learn
 _BY_LABEL = ("sampling_strategy", "shrinkage")  # parameters that may name classes
 _CATEGORICAL = "categorical_features"  # a parameter that the encoded table gives
-# Kinds of the samplers that do not select rows, if they do more than interpolate numbers.
-_NEW_ROWS: dict[str, Kind] = {"SMOTENC": "mixed", "SMOTEN": "categories"}
 
 
 # --- names ----------------------------------------------------------------------------------------
@@ -63,6 +56,13 @@ def _classes() -> dict[str, type]:
     """Return the samplers that imbalanced-learn exports, by class name."""
     modules = [import_module(f"imblearn.{name}") for name in _MODULES]
     return {name: getattr(module, name) for module in modules for name in module.__all__}
+
+
+@cache
+def _defaults(name: str) -> dict[str, Any]:
+    """Return the parameters of a sampler with their defaults."""
+    parameters = inspect.signature(_classes()[name]).parameters
+    return {key: parameter.default for key, parameter in parameters.items()}
 
 
 def is_sampler(name: object) -> bool:
@@ -79,7 +79,7 @@ def read_sampler(value: object) -> str:
         With the unknown class or parameter, or with the value that JSON cannot represent.
     """
     if isinstance(value, str):
-        return sampler_text(*(sampler_parts(value) if is_sampler(value) else (value, {})))
+        return sampler_text(*(option_parts(value) if is_sampler(value) else (value, {})))
     name = type(value).__name__
     if _classes().get(name) is not type(value):
         raise OptionError(
@@ -88,28 +88,6 @@ def read_sampler(value: object) -> str:
         )
     params: dict[str, Any] = value.get_params(deep=False)  # type: ignore[attr-defined]  # a sampler
     return sampler_text(name, params)
-
-
-def sampler_parts(text: str) -> tuple[str, dict[str, Any]]:
-    """Split ``"SVMSMOTE(k_neighbors=3)"`` into class name and parameters, without checking them.
-
-    Raises
-    ------
-    OptionError
-        If the text is neither a name nor a call of a name with constants as keywords.
-    """
-    try:
-        node = ast.parse(text.strip(), mode="eval").body
-        if isinstance(node, ast.Name):
-            return node.id, {}
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.args:
-            return node.func.id, {key.arg: ast.literal_eval(key.value) for key in node.keywords}  # type: ignore[misc]  # checked below
-    except (SyntaxError, ValueError, MemoryError, RecursionError):
-        pass
-    raise OptionError(
-        f"A sampler of imbalanced-learn is written like SVMSMOTE or SVMSMOTE(k_neighbors=3); "
-        f"got {shown(text)}."
-    )
 
 
 def sampler_text(name: str, params: Params) -> str:
@@ -125,10 +103,7 @@ def sampler_text(name: str, params: Params) -> str:
             f"{message} The capitalized ones are class names of imbalanced-learn samplers, which "
             "can also be given as instances."
         )
-    defaults = {
-        key: parameter.default
-        for key, parameter in inspect.signature(_classes()[name]).parameters.items()
-    }
+    defaults = _defaults(name)
     plain = {}
     for key, value in params.items():
         if key not in defaults:
@@ -138,7 +113,12 @@ def sampler_text(name: str, params: Params) -> str:
         elif value is not defaults[key]:
             plain[key] = _plain(name, key, value)
     changed = {key: plain[key] for key in sorted(plain) if plain[key] != defaults[key]}
-    _check_values(name, changed)
+    # The values are checked by the sampler's own validation.
+    categories = {_CATEGORICAL: "auto"} if _CATEGORICAL in defaults else {}
+    try:
+        validate_parameters(_classes()[name](**changed, **categories))
+    except ValueError as error:
+        raise OptionError(" ".join(str(error).split())) from None
     written = ", ".join(f"{key}={value!r}" for key, value in changed.items())
     return f"{name}({written})" if written else name
 
@@ -170,18 +150,6 @@ def _plain(name: str, key: str, value: object) -> Any:
     )
 
 
-def _check_values(name: str, params: Params) -> None:
-    """Check parameter values by the sampler's own validation."""
-    sampler = _classes()[name]
-    needs_categories = _CATEGORICAL in inspect.signature(sampler).parameters
-    try:
-        validate_parameters(
-            sampler(**params, **({_CATEGORICAL: "auto"} if needs_categories else {}))
-        )
-    except ValueError as error:
-        raise OptionError(" ".join(str(error).split())) from None
-
-
 def checked_labels(text: str, classes: Iterable[object]) -> None:
     """Check that the classes in a sampler's parameters are classes of the target.
 
@@ -197,7 +165,7 @@ def checked_labels(text: str, classes: Iterable[object]) -> None:
     """
     if not is_sampler(text):
         return
-    name, params = sampler_parts(text)
+    name, params = option_parts(text)
     labels = [text_of(label) for label in classes]
     for key in _BY_LABEL:
         value = params.get(key)
@@ -214,37 +182,36 @@ def checked_labels(text: str, classes: Iterable[object]) -> None:
 def _sampler_option(text: str) -> Option[Resampled]:
     """Return the option for a sampler; its parameters are fixed, so it has no ranges."""
     text = read_sampler(text)
-    name, params = sampler_parts(text)
-    kind = _kind(name, params)
-    code = partial(_resample, name=name, params=params, kind=kind)
+    name, params = option_parts(text)
+    selects = _selects_rows(name, params)
+    code = partial(_resample, name=name, params=params, selects=selects)
     summary = (inspect.getdoc(_classes()[name]) or "").partition("\n")[0]
     code.__doc__ = f"{summary.rstrip('.')} (imbalanced-learn)."
-    rules: list[Rule] = [partial(_unsuited, kind)]
+    rules: list[Rule] = [] if selects else [partial(_unsuited, name)]
     if name not in ("RandomOverSampler", "RandomUnderSampler"):
         rules.append(NEIGHBOURS)
     return Option(text, code, rules=tuple(rules), exact=False)
 
 
-def _kind(name: str, params: Params) -> Kind:
+def _selects_rows(name: str, params: Params) -> bool:
+    """Return whether a sampler selects rows, as opposed to computing new ones."""
     if name == "RandomOverSampler":  # With a shrinkage it adds noise to numbers.
-        selects = params.get("shrinkage") is None
-    elif name == "ClusterCentroids":  # The default is soft voting: the centres themselves.
-        selects = params.get("voting") == "hard"
-    else:
-        selects = name in import_module("imblearn.under_sampling").__all__
-    return "selects" if selects else _NEW_ROWS.get(name, "interpolates")
+        return params.get("shrinkage") is None
+    if name == "ClusterCentroids":  # The default is soft voting: the centres themselves.
+        return bool(params.get("voting") == "hard")
+    return name in set(import_module("imblearn.under_sampling").__all__)
 
 
-def _unsuited(kind: Kind, profile: Profile) -> str | None:
-    """Return why a kind of sampler cannot run on the columns of a table, or None if it can."""
+def _unsuited(name: str, profile: Profile) -> str | None:
+    """Return why a sampler cannot compute new rows of the columns of a table, or None if it can."""
     numbers, categories = profile.n_numbers, profile.n_categories
-    unsuited, needs = {
-        "selects": (False, ""),
-        "interpolates": (categories > 0, "no categorical columns, as it interpolates numbers"),
-        "mixed": (not (numbers and categories), "numeric and categorical columns"),
-        "categories": (numbers > 0, "categorical columns only"),
-    }[kind]
-    if not unsuited:
+    if name == "SMOTENC":
+        suited, needs = numbers and categories, "numeric and categorical columns"
+    elif name == "SMOTEN":
+        suited, needs = not numbers, "categorical columns only"
+    else:
+        suited, needs = not categories, "no categorical columns, as it interpolates numbers"
+    if suited:
         return None
     return (
         f"needs {needs}; the table has {numbers} numeric and {categories} categorical columns. Use "
@@ -255,13 +222,15 @@ def _unsuited(kind: Kind, profile: Profile) -> str | None:
 # --- running them ---------------------------------------------------------------------------------
 
 
-def _resample(part: Rows, *, random_state: int, name: str, params: Params, kind: Kind) -> Resampled:
-    if kind == "categories" and part.encoded.numbers.shape[1]:
+def _resample(
+    part: Rows, *, random_state: int, name: str, params: Params, selects: bool
+) -> Resampled:
+    if name == "SMOTEN" and part.encoded.numbers.shape[1]:
         raise InfeasibleError(
             f"{name} needs categorical columns only and the rows have numbers, of which some may "
             "be statistics of categories with many levels."
         )
-    x = _space(part.encoded, kind)
+    x = _space(part.encoded, selects=selects)
     sampler = _classes()[name](**_fitted_params(part, random_state, name=name, params=params))
     with warnings.catch_warnings():
         # The causes of these warnings are known or visible in the result.
@@ -280,14 +249,14 @@ def _resample(part: Rows, *, random_state: int, name: str, params: Params, kind:
     rows, synthetic = np.sort(source[is_real]), new_x[~is_real]
     if not len(synthetic):
         return Resampled(rows)
-    if kind == "selects" or not np.isfinite(synthetic).all():
+    if selects or not np.isfinite(synthetic).all():
         raise InfeasibleError(f"{name} returned rows that are not in the table or not finite.")
-    return Resampled(rows, _encoded(synthetic, part.encoded, kind), new_y[~is_real])
+    return Resampled(rows, _encoded(synthetic, part.encoded), new_y[~is_real])
 
 
 def _fitted_params(part: Rows, random_state: int, *, name: str, params: Params) -> dict[str, Any]:
     """Return the parameters for a fold, with seed, possible neighbours and columns of codes."""
-    accepted = inspect.signature(_classes()[name]).parameters
+    accepted = _defaults(name)
     fitted = dict(params)
     if "random_state" in accepted and fitted.get("random_state") is None:
         fitted["random_state"] = random_state
@@ -297,7 +266,7 @@ def _fitted_params(part: Rows, random_state: int, *, name: str, params: Params) 
             raise InfeasibleError(
                 f"{name} needs at least 2 training rows of a class to add to, got {rarest}."
             )
-        asked = fitted.get("k_neighbors", accepted["k_neighbors"].default)
+        asked = fitted.get("k_neighbors", accepted["k_neighbors"])
         fitted["k_neighbors"] = min(asked, rarest - 1)
     if _CATEGORICAL in accepted:
         numbers = part.encoded.numbers.shape[1]
@@ -310,24 +279,19 @@ def _fitted_params(part: Rows, random_state: int, *, name: str, params: Params) 
     return fitted
 
 
-def _space(encoded: Encoded, kind: Kind) -> np.ndarray:
-    """Return the rows as input of a sampler of this kind, float64 and without negative zeros.
+def _space(encoded: Encoded, *, selects: bool) -> np.ndarray:
+    """Return the rows as input of a sampler, float64 and without negative zeros.
 
     Samplers that compute new rows get unchanged numbers and codes, so that new rows can be
     converted back. A table without categories has codes too, 0 or 1: indicators of missing numbers.
     """
-    if kind == "selects":
-        space = neighbour_space(encoded)
-    elif kind == "categories":
-        space = encoded.codes
-    else:
-        space = np.hstack([encoded.numbers, encoded.codes])
+    space = neighbour_space(encoded) if selects else np.hstack([encoded.numbers, encoded.codes])
     return np.asarray(space, dtype=np.float64) + 0.0
 
 
-def _encoded(synthetic: np.ndarray, like: Encoded, kind: Kind) -> Encoded:
+def _encoded(synthetic: np.ndarray, like: Encoded) -> Encoded:
     """Convert new rows back to encoded rows, with codes rounded to the nearest valid one."""
-    numbers = 0 if kind == "categories" else like.numbers.shape[1]
+    numbers = like.numbers.shape[1]
     max_codes = np.array(like.cardinalities, dtype=np.int64) - 1
     return Encoded(
         numbers=synthetic[:, :numbers].astype(np.float32),

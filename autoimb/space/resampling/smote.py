@@ -20,17 +20,18 @@ from autoimb.space.resampling.component import (
 )
 from autoimb.space.resampling.neighbours import nearest
 
-__all__ = ["smote"]
+__all__ = ["OVER_SAMPLING", "smote"]
+
+# The settings of SMOTE, alone or followed by cleaning.
+OVER_SAMPLING: dict[str, Any] = {
+    "strength": Float(0.3, 1.0),
+    "k_neighbors": Int(2, MAX_NEIGHBOURS, log=True),
+    "exact": False,
+    "sizes": over_counts,
+}
 
 
-@RESAMPLING.option(
-    minority_at_least(6),
-    MAKES,
-    strength=Float(0.3, 1.0),
-    k_neighbors=Int(2, MAX_NEIGHBOURS, log=True),
-    exact=False,
-    sizes=over_counts,
-)
+@RESAMPLING.option(minority_at_least(6), MAKES, **OVER_SAMPLING)
 def smote(part: Rows, *, strength: float, k_neighbors: int, random_state: int) -> Resampled:
     """Interpolate new rows between near neighbours: SMOTE, SMOTENC or SMOTEN by column kinds.
 

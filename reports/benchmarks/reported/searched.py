@@ -64,7 +64,7 @@ def concluded(
         yield conclude(
             replace(preparation, metric=metric),
             replace(study, results=results),
-            budget=Budget.start(None, policy=policy),
+            budget=Budget.start(None),
             timing={},
         )
 
