@@ -37,6 +37,7 @@ from autoimb.space.option import Choice, OneOf, Option
 from autoimb.space.portfolio import listed_networks, only_network
 from autoimb.space.strategy import Strategy
 from autoimb.training.inputs import network_spec
+from autoimb.training.parts import Parts
 from autoimb.training.plan import Outline, Plan
 
 __all__ = [
@@ -284,7 +285,7 @@ class Limits:
 
 
 def deployable_trees(
-    grown: FittedTrees, *, encoder: Encoder, n_classes: int, plan: Plan, limits: Limits
+    fold: int, grown: FittedTrees, *, parts: Parts, plan: Plan, limits: Limits
 ) -> int:
     """Count how many of the deep trees of a fold are deployed.
 
@@ -293,11 +294,11 @@ def deployable_trees(
 
     Parameters
     ----------
+    fold : int
     grown : FittedTrees
         The trees of the fold.
-    encoder : Encoder
-        Encoder of the fold.
-    n_classes : int
+    parts : Parts
+        The folds of the study, for the encoder of the fold.
     plan : Plan
     limits : Limits
 
@@ -313,6 +314,7 @@ def deployable_trees(
     folds = 1 if plan.folds.deploys_last else len(plan.folds.folds)
     n_bytes = limits.maximum.bytes / (3 * folds)
     if math.isinf(n_bytes):
+        encoder, n_classes = parts.encoder(fold), len(grown.baseline)
         fixed = Footprint(_encoder_bytes(encoder))
         deployment = Deployment(encoder, plan.outline, n_classes, folds=1, fixed=fixed)
         first = plan.policy.suggestions.first_networks[: plan.policy.result.max_blended]

@@ -63,7 +63,16 @@ def smaller(
     best = mixtures[-1]
     if not best.is_blend:
         return mixtures
-    nearly_as_good = _Tolerance(judge, results, best)
+    metric = judge.metric
+    log_loss = get_metric("log_loss", n_classes=metric.n_classes, positive=metric.positive)
+    judges = (judge.with_metric(log_loss), judge)
+    scores = [by.score(*_prediction(by, results, best)) for by in judges]
+
+    def nearly_as_good(mixture: Mixture) -> bool:
+        return all(
+            score.utility - by.utility(_prediction(by, results, mixture)) <= _MAX_LOSS * score.error
+            for by, score in zip(judges, scores)
+        )
 
     def cost(mixture: Mixture) -> float:
         return sum(seconds[number] for number in mixture.weights)
@@ -126,26 +135,8 @@ def _restricted(
     return dict(sorted(restricted.items(), key=lambda item: -item[1]))
 
 
-class _Tolerance:
-    """Comparison of mixtures with the best one, by the likelihood and by the metric."""
-
-    def __init__(self, judge: Judge, results: Results, best: Mixture) -> None:
-        metric = judge.metric
-        log_loss = get_metric("log_loss", n_classes=metric.n_classes, positive=metric.positive)
-        self._results = results
-        self._judges = (judge.with_metric(log_loss), judge)
-        self._scores = [each.score(*self._prediction(each, best)) for each in self._judges]
-
-    def __call__(self, mixture: Mixture) -> bool:
-        """Return whether a mixture is worse by at most a part of a standard error."""
-        return all(
-            score.utility - judge.utility(self._prediction(judge, mixture))
-            <= _MAX_LOSS * score.error
-            for judge, score in zip(self._judges, self._scores)
-        )
-
-    def _prediction(self, judge: Judge, mixture: Mixture) -> Prediction:
-        """Return cross-fitted probabilities, and labels where the metric judges them."""
-        if judge.metric.kind == "label":
-            return mixture.proba, mixture.labels(judge, self._results)
-        return mixture.proba, mixture.proba.argmax(axis=1)
+def _prediction(judge: Judge, results: Results, mixture: Mixture) -> Prediction:
+    """Return cross-fitted probabilities, and labels where the metric judges them."""
+    if judge.metric.kind == "label":
+        return mixture.proba, mixture.labels(judge, results)
+    return mixture.proba, mixture.proba.argmax(axis=1)

@@ -114,7 +114,8 @@ def _partner(task: Task, trial: Trial, measure: Measure) -> Outcome:
         iterations = forest_trees(dataset, plan, partner)
     folds, costs = plan.folds.folds, plan.class_costs
     deadline = _training_deadline(task, trial)
-    growth = Growth(iterations, measure, deadline, partial(_deployable, task))
+    deployable = partial(deployable_trees, parts=task.parts, plan=plan, limits=task.limits)
+    growth = Growth(iterations, measure, deadline, deployable)
     grown = fit_trees(dataset, folds, partner, growth, seed=plan.seed, class_costs=costs)
     raw = np.zeros((len(dataset.y), dataset.n_classes))
     for fold, posterior in zip(folds, grown.posteriors):
@@ -125,14 +126,6 @@ def _partner(task: Task, trial: Trial, measure: Measure) -> Outcome:
     if grown.cut and isinstance(scored, Scored):
         return Cut("The deadline ended it; what had grown stands.", scored)
     return scored
-
-
-def _deployable(task: Task, fold: int, trees: FittedTrees) -> int:
-    """Count how many of the deep trees of a fold can be deployed."""
-    encoder, n_classes = task.parts.encoder(fold), task.dataset.n_classes
-    return deployable_trees(
-        trees, encoder=encoder, n_classes=n_classes, plan=task.plan, limits=task.limits
-    )
 
 
 def _training_deadline(task: Task, trial: Trial) -> Deadline:

@@ -270,7 +270,7 @@ def forest_trees(dataset: Dataset, plan: Plan, forest: Forest) -> int:
     Returns
     -------
     int
-        At least one.
+        At least 8 deep trees, or 20 smaller ones.
 
     Raises
     ------
@@ -287,21 +287,19 @@ def forest_trees(dataset: Dataset, plan: Plan, forest: Forest) -> int:
     tried = np.sqrt(width) if forest.features is None else forest.features * width
     # The cost model has terms for each tree, and for each row and candidate column of a split. Rows
     # of a deep tree are split at every level.
-    folds = len(plan.folds.folds)
-    if forest.leaves is None:
+    folds, is_deep = len(plan.folds.folds), forest.leaves is None
+    if is_deep:
         levels = np.log2(max(rows / folds, 2))
         nanoseconds = folds * 1_500_000 + 15.0 * rows * tried * levels
     else:
         nanoseconds = folds * 700_000 + 40.0 * rows * tried
     affordable = int(_partner_seconds(plan) / (1e-9 * nanoseconds))
-    min_trees = _MIN_TREES
-    if forest.leaves is None:
-        min_trees = MIN_DEEP_TREES
-        if affordable < min_trees:
-            raise InfeasibleError(
-                f"there is time for {affordable} deep trees on each fold, at least {min_trees} are "
-                "needed"
-            )
+    if is_deep and affordable < MIN_DEEP_TREES:
+        raise InfeasibleError(
+            f"there is time for {affordable} deep trees on each fold, at least {MIN_DEEP_TREES} "
+            "are needed"
+        )
+    min_trees = MIN_DEEP_TREES if is_deep else _MIN_TREES
     max_trees = max(forest.trees // (dataset.n_classes - 1), _MIN_TREES)
     return int(np.clip(affordable, min_trees, max_trees))
 

@@ -9,7 +9,7 @@ trees, whose size is known only when it has grown, is then cut to the trees that
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -25,7 +25,7 @@ from autoimb.data.folds import Fold, choosing_folds
 from autoimb.errors import DeadlineExceeded
 from autoimb.foreign import boosted_trees
 from autoimb.partners.rows import Binned, Exact, FoldRows
-from autoimb.partners.trees import MISSING, FittedTrees, Nodes, Splits
+from autoimb.partners.trees import FittedTrees, Nodes
 from autoimb.randomness import Key, Purpose
 from autoimb.space.partner import Forest, Trees
 
@@ -38,8 +38,6 @@ Measure = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
 _FIRST, _FACTOR = 12, 1.25  # iterations before the first checkpoint, and their growth to the next
 _PATIENCE = 4  # checkpoints without an improvement
 _TOTAL_RATE, _MAX_RATE = 32.0, 0.3  # learning rate times iterations to reach if time is short
-# Type of the shares of classes in the leaves of forests, which rounds none by more than 2⁻¹².
-_SHARE = np.float16
 
 
 @dataclass(frozen=True)
@@ -132,13 +130,12 @@ def fit_trees(
 
 
 def _fit_forests(
-    rows: Iterator[FoldRows[Exact]], option: Forest, growth: Growth, seeds: Sequence[int]
+    rows: Iterable[FoldRows], option: Forest, growth: Growth, seeds: Sequence[int]
 ) -> FoldModels:
     """Fit a forest on each fold; the deadline is checked before each of them."""
     folds, posteriors = [], []
-    for number, seed in enumerate(seeds):
+    for number, (seed, of_fold) in enumerate(zip(seeds, rows)):
         growth.deadline.check()
-        of_fold = next(rows)
         model = _forest(of_fold, option, growth.iterations, seed)
         if option.leaves is None and growth.deployable is not None and model.n_trees:
             model = model.first(growth.deployable(number, model))
@@ -148,12 +145,14 @@ def _fit_forests(
     return FoldModels(tuple(folds), tuple(posteriors))
 
 
-def _forest(rows: FoldRows[Exact], option: Forest, n_trees: int, seed: int) -> FittedTrees:
-    """Fit a forest, whose leaves hold the shares of all classes but the first."""
-    from sklearn.ensemble import (  # not needed for prediction
-        ExtraTreesClassifier,
-        RandomForestClassifier,
-    )
+def _forest(rows: FoldRows, option: Forest, n_trees: int, seed: int) -> FittedTrees:
+    """Fit a forest, whose leaves hold the shares of all classes but the first.
+
+    Most shares of deep trees are 0 or 1. The shares of all training rows, which count like another
+    tree, prevent a probability of 0 for rare rows, and thus an unbounded loss.
+    """
+    # Prediction does not need it.
+    from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 
     trees = []
     if len(rows.classes) > 1:
@@ -166,32 +165,15 @@ def _forest(rows: FoldRows[Exact], option: Forest, n_trees: int, seed: int) -> F
             random_state=seed,
         )
         model.fit(rows.inputs.x, rows.y, sample_weight=rows.weight)
-        trees = [_stump(rows), *(_bagged(rows, tree.tree_) for tree in model.estimators_)]
-    baseline = np.zeros(len(rows.log_prior))
-    baseline[rows.classes[0]] = 1.0
-    return rows.fitted(trees, baseline, bagged=True)
+        trees = [_bagged(rows, tree.tree_) for tree in model.estimators_]
+    mass = np.bincount(rows.y, rows.weight, minlength=len(rows.log_prior))
+    return rows.fitted(trees, mass / mass.sum(), bagged=True)
 
 
-def _stump(rows: FoldRows[Exact]) -> Nodes:
-    """Return a tree without a split, whose leaf has the shares of all training rows.
-
-    Most shares of deep trees are 0 or 1. Without the stump a forest would give some rare rows the
-    probability 0, and such a row an unbounded loss.
-    """
-    mass = np.bincount(rows.y, rows.weight)[rows.classes]
-    return Nodes(
-        column=np.full(1, -1, dtype=np.int16),
-        threshold=np.empty(0, dtype=np.float32),
-        left=np.empty(0, dtype=np.uint8),
-        answer=(mass / mass.sum())[None, 1:].astype(_SHARE),
-        output=rows.classes[None, 1:],
-    )
-
-
-def _bagged(rows: FoldRows[Exact], tree: Any) -> Nodes:
-    """Read a tree of a forest."""
+def _bagged(rows: FoldRows, tree: Any) -> Nodes:
+    """Read a tree of a forest; shares of classes are rounded by at most 2⁻¹²."""
     proba = tree.value[:, 0, :]
-    shares = (proba / proba.sum(axis=1, keepdims=True))[:, 1:].astype(_SHARE)
+    shares = (proba / proba.sum(axis=1, keepdims=True))[:, 1:].astype(np.float16)
     children = np.stack([tree.children_left, tree.children_right], axis=1)
     return Nodes.of_tree(children, partial(rows.inputs.splits, tree), shares, rows.classes[1:])
 
@@ -239,7 +221,7 @@ def _checkpoints(iterations: int) -> list[int]:
 class _BoostedTrees:
     """Growing boosted trees of one fold."""
 
-    def __init__(self, rows: FoldRows[Binned], option: Trees, seed: int) -> None:
+    def __init__(self, rows: FoldRows, option: Trees, seed: int) -> None:
         from sklearn.ensemble import HistGradientBoostingClassifier  # not needed for prediction
 
         self.rows = rows
@@ -277,7 +259,7 @@ class _BoostedTrees:
         if not self._trees:
             self._start(baseline)
         trees = [
-            _boosted(rows.inputs, *tree, output=outputs[number % len(outputs), None])
+            _boosted(rows, tree, output=outputs[number % len(outputs), None])
             for number, tree in enumerate(grown)
         ]
         self._trees += trees
@@ -307,16 +289,10 @@ class _BoostedTrees:
         return self.rows.fitted(first, self._baseline)
 
 
-def _boosted(inputs: Binned, nodes: NDArray[Any], codes_left: NDArray[Any], output: Ints) -> Nodes:
-    """Read a boosted tree, which splits codes into any two groups."""
+def _boosted(rows: FoldRows, tree: tuple[NDArray[Any], NDArray[Any]], output: Ints) -> Nodes:
+    """Read a boosted tree."""
+    nodes = tree[0]
     children = np.stack([nodes["left"], nodes["right"]], axis=1).astype(np.int64)
     children[nodes["is_leaf"] == 1] = 0
-    left: NDArray[np.uint8] = nodes["missing_go_to_left"] << np.uint8(MISSING)
-    coded = np.flatnonzero(nodes["is_categorical"])
-    left[coded] |= codes_left[nodes["bitset_idx"][coded], 0].astype(np.uint8) & (2**MISSING - 1)
-
-    def splits(places: Ints) -> Splits:
-        column, threshold = (nodes[name][places] for name in ("feature_idx", "num_threshold"))
-        return column, inputs.cut(column, threshold), left[places]
-
+    splits = partial(rows.inputs.splits, tree)
     return Nodes.of_tree(children, splits, nodes["value"][:, None], output)

@@ -8,7 +8,7 @@ read rows as a `Reader` gives them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,11 +90,20 @@ class Binned:
             out[present, j] = np.searchsorted(self.cuts[j], x[present, j])
         return out
 
-    def cut(self, column: Ints, threshold: Floats) -> Floats:
-        """Return the cuts at thresholds between places; zero for columns of codes."""
+    def splits(self, tree: tuple[NDArray[Any], NDArray[Any]], nodes: Ints) -> Splits:
+        """Read splits of a tree, as `autoimb.foreign.boosted_trees` returns it.
+
+        Codes are split into any two groups. Thresholds between places are replaced by cuts.
+        """
+        split, codes_left = tree[0][nodes], tree[1]
+        left: NDArray[np.uint8] = split["missing_go_to_left"] << np.uint8(MISSING)
+        coded = np.flatnonzero(split["is_categorical"])
+        codes = codes_left[split["bitset_idx"][coded], 0].astype(np.uint8)
+        left[coded] |= codes & (2**MISSING - 1)
+        column = split["feature_idx"]
         # An infinite threshold, by which only missing values go right, is the cut behind the last.
-        place = np.minimum(threshold, MAX_CUTS).astype(np.int64)
-        return self.cuts[column, place]
+        place = np.minimum(split["num_threshold"], MAX_CUTS).astype(np.int64)
+        return column, self.cuts[column, place], left
 
 
 class Exact:
@@ -122,7 +131,7 @@ class Exact:
         self._codes = reader.codes
         numbers = x[:, self._codes :]
         present = ~np.isnan(numbers).all(axis=0)
-        self._median = np.zeros(len(present), dtype=np.float32)
+        self._median = np.zeros(numbers.shape[1], dtype=np.float32)
         self._median[present] = _single(np.nanmedian(numbers[:, present], axis=0))
         self.x = self.read(x)
 
@@ -161,10 +170,7 @@ def _single(values: Floats) -> Singles:
     return np.clip(values, -_LARGEST, _LARGEST).astype(np.float32)
 
 
-InputsT = TypeVar("InputsT", Binned, Exact)
-
-
-class FoldRows(Generic[InputsT]):
+class FoldRows:
     """Rows of a fold as inputs of tree models.
 
     Parameters
@@ -206,7 +212,7 @@ class FoldRows(Generic[InputsT]):
         dataset: Dataset,
         fold: Fold,
         class_costs: Sequence[float] | None,
-        encode: type[InputsT],
+        encode: type[Binned] | type[Exact],
     ) -> None:
         costs = np.ones(dataset.n_classes) if class_costs is None else np.array(class_costs)
         self.reader, x = Reader.fit(dataset, fold.train)

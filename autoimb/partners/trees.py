@@ -65,8 +65,7 @@ class Nodes(NamedTuple):
         Other values that go left, as bits: bit 7 is for missing values, bit c for code c of a
         column of codes.
     answer : float64 or float16 ndarray of shape (l, K)
-        Values that each leaf adds to the scores, or shares of classes whose mean over the trees is
-        added.
+        Values or, in forests, shares of classes that each leaf adds to the scores.
     output : int64 ndarray of shape (T, K)
         The classes whose scores the answers are added to.
     """
@@ -137,13 +136,8 @@ class Nodes(NamedTuple):
         # A tree has one split fewer than leaves.
         split = slice(leaf.start - first, leaf.stop - stop)
         node = slice(leaf.start + split.start, leaf.stop + split.stop)
-        return Nodes(
-            column=self.column[node],
-            threshold=self.threshold[split],
-            left=self.left[split],
-            answer=self.answer[leaf],
-            output=self.output[first:stop],
-        )
+        parts = (node, split, split, leaf, slice(first, stop))
+        return self._make(values[part] for values, part in zip(self, parts))
 
     def blocks(self) -> list[Nodes]:
         """Divide the trees into blocks, so that the tables of all blocks remain small.
@@ -174,12 +168,13 @@ class FittedTrees(BriefRepr):
     reader : Reader
     nodes : Nodes
     baseline : float64 ndarray of shape (C,)
-        The scores before the first tree; minus infinity for a class that training lacked.
+        The scores before the first tree. Of boosted trees they are minus infinity for a class that
+        training lacked, of forests the shares of the classes in the training rows.
     log_prior : float64 ndarray of shape (C,)
         Added to log-probabilities: log of (real prior / prior in training).
     bagged : bool
-        True if scores are probabilities, the mean over the trees, of which one class has the
-        remainder to 1; False if they are log-probabilities up to a constant.
+        True if scores divided by the number of trees plus 1 are probabilities, of which one class
+        has the remainder to 1; False if scores are log-probabilities up to a constant.
     """
 
     reader: Reader
@@ -254,8 +249,6 @@ class FittedTrees(BriefRepr):
         """
         answers = np.zeros((nodes.answer.shape[1], len(nodes.column)))
         answers[:, nodes.column < 0] = nodes.answer.T
-        if self.bagged:
-            answers /= self.n_trees
         added = [
             (answer, label, slice(None) if (labels == label).all() else labels == label)
             for answer, labels in zip(answers, nodes.output.T)
@@ -268,10 +261,10 @@ class FittedTrees(BriefRepr):
     def posterior(self, scores: Floats) -> Floats:
         """Return probabilities under the real prior, (n, C), from scores (n, C)."""
         if self.bagged:
-            # A forest stores the probabilities of all classes but one, which has what they leave of
-            # 1; its baseline is the only one above 0.
-            proba, rest = scores.copy(), int(np.argmax(self.baseline))
-            proba[:, rest] = 1.0 + scores[:, rest] - scores.sum(axis=1)
+            # The leaves of a forest have the shares of all classes but the first one that training
+            # has, which gets what they leave of 1.
+            proba, rest = scores / (self.n_trees + 1), int(np.argmax(self.baseline > 0))
+            proba[:, rest] = 1.0 + proba[:, rest] - proba.sum(axis=1)
             scores = np.log(np.maximum(proba, _MIN_PROBA))
         return np.exp(correct_prior(scores, -self.log_prior))
 
@@ -407,7 +400,7 @@ class _Tops:
                 place = thresholds.searchsorted(values) + missing
             words &= table.take(place, axis=0, out=kept, mode="clip")
         # A single bit is left, and its place is the number of lower ones.
-        return self._end.take(self._first + np.bitwise_count(words - 1))
+        return np.asarray(self._end.take(self._first + np.bitwise_count(words - 1)))
 
 
 class _Walk:

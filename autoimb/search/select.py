@@ -128,14 +128,14 @@ def select(preparation: Preparation, study: StudyResult, *, deadline: Deadline) 
     )
     single = choose(judge, strategies, results)
     if preparation.request.blend == "small":
-        fitted = {n: r.fitted for n, r in results.items() if r.fitted is not None}
+        seconds = {n: counted_seconds(r.fitted) for n, r in results.items() if r.fitted is not None}
         mixtures = smaller(
             judge,
             results,
             mixtures,
             single=single,
             partners=partners,
-            seconds={number: counted_seconds(strategy) for number, strategy in fitted.items()},
+            seconds=seconds,
             deadline=blending,
         )
     if not mixtures[0].is_blend:
