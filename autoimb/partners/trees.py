@@ -137,7 +137,7 @@ class Nodes(NamedTuple):
         split = slice(leaf.start - first, leaf.stop - stop)
         node = slice(leaf.start + split.start, leaf.stop + split.stop)
         parts = (node, split, split, leaf, slice(first, stop))
-        return self._make(values[part] for values, part in zip(self, parts))
+        return Nodes._make(values[part] for values, part in zip(self, parts))
 
     def blocks(self) -> list[Nodes]:
         """Divide the trees into blocks, so that the tables of all blocks remain small.
