@@ -84,7 +84,7 @@ class Training:
     checkpoints_by_rows: tuple[tuple[float, int, int], ...] = (
         (3_000, 60, 4),
         (15_000, 40, 5),
-        (60_000, 20, 4),
+        (60_000, 10, 2),
         (float("inf"), 10, 3),
     )
     # Smallest number of checkpoints.
