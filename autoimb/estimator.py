@@ -80,9 +80,9 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         Minimum number of training rows in a leaf of a tree model. With 1 a leaf of a deep tree may
         describe a single row; boosted trees have at least 3 in any case.
     blend : {"small", "accurate"}, default="small"
-        "small" exports the fastest of the blends that are nearly as good as the best one, within a
-        quarter of a standard error of the likelihood and of the metric. "accurate" exports the best
-        one.
+        "small" exports the fastest part of the best blend that is as good on rows that did not
+        weigh it, or with few rare rows a part of at most five networks. "accurate" exports the best
+        blend.
     cv : int, splitter, iterable of (train, test) or None, default=None
         Folds; by default planned from the counts of rows and of minority rows.
     pos_label : object, default=None

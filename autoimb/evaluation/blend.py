@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 
 from autoimb.assessment.calibration import row_log_loss
 from autoimb.assessment.judge import Judge, Prediction
+from autoimb.assessment.metrics import get_metric
 from autoimb.budget import Deadline
 from autoimb.data.rarity import minority_count
 from autoimb.evaluation.limits import Limits
@@ -39,7 +40,7 @@ from autoimb.evaluation.outcome import Scored, ranked
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.randomness import Purpose, stream
 
-__all__ = ["Mixture", "Results", "blend", "gain_over"]
+__all__ = ["Mixture", "Results", "blend", "gain_over", "rare_rows"]
 
 # Largest number of trials that are weighed for a blend.
 _MAX_CANDIDATES = 25
@@ -107,6 +108,7 @@ def blend(
     results: Results,
     *,
     partners: Collection[int] = (),
+    deep: Collection[int] = (),
     random_state: int = 0,
     deadline: Deadline | None = None,
     policy: SearchPolicy = DEFAULT_POLICY,
@@ -124,6 +126,9 @@ def blend(
         Results by trial, of which a network is fitted. Only fitted strategies can join a blend.
     partners : collection of int, optional
         Trials of tree ensembles; they can join a blend but are never the result alone.
+    deep : collection of int, optional
+        Partners whose trees have no limit of leaves. Where few rare rows give partners half of the
+        weight, they share it only if that improves the likelihood by more than its error.
     random_state : int
         Seed of the bags.
     deadline : Deadline, optional
@@ -163,8 +168,8 @@ def blend(
         alone = _blended(judge, results, weighing(candidates, half)) or alone
     # The result of the networks is the baseline: partners join only where they gain over it.
     joined = None
-    if trees and _rare_rows(judge) < policy.sizes.few_rare_rows:
-        joined = _halved(judge, results, alone, trees, limits)
+    if trees and rare_rows(judge) < policy.sizes.few_rare_rows:
+        joined = _halved(judge, results, alone, trees, deep, limits)
     elif trees and not deadline.expired:
         joined = _blended(judge, results, weighing(sorted([*candidates, *trees]), deadline), alone)
     if joined is None or joined.weights.keys().isdisjoint(trees):
@@ -172,7 +177,7 @@ def blend(
     return alone, joined
 
 
-def _rare_rows(judge: Judge) -> int:
+def rare_rows(judge: Judge) -> int:
     """Return the number of scored rows of the rarer classes."""
     return minority_count(np.bincount(judge.y, minlength=judge.metric.n_classes))
 
@@ -251,31 +256,50 @@ def _best_of_others(judge: Judge, results: Sequence[Scored]) -> Prediction:
 
 
 def _halved(
-    judge: Judge, results: Results, alone: Mixture, partners: Sequence[int], limits: Limits
+    judge: Judge,
+    results: Results,
+    alone: Mixture,
+    partners: Sequence[int],
+    deep: Collection[int],
+    limits: Limits,
 ) -> Mixture | None:
     """Mix the result of the networks and the mean of the partners with equal weights."""
-    # Partners join in order while all strategies together keep the deployment limits.
-    taken = _shares(results, list(alone.weights), limits).sum(axis=0)
-    joining: list[int] = []
-    for number in partners:
-        share = _shares(results, [number], limits)[0]
-        if (taken + share <= 1).all():
-            joining.append(number)
-            taken = taken + share
-    if not joining:
-        return None
 
-    def halved(weights: Mapping[int, float]) -> dict[int, float]:
+    def halved(weights: Mapping[int, float], joining: Sequence[int]) -> dict[int, float]:
         """Halve the weights of networks, and divide the other half among the partners."""
         half = {number: 0.5 * weight for number, weight in weights.items()}
         return half | dict.fromkeys(joining, 0.5 / len(joining))
 
-    weights = dict(sorted(halved(alone.weights).items(), key=lambda item: -item[1]))
-    by_part = [halved(part_weights) for part_weights in alone.by_part]
-    mixed = Mixture(weights, by_part, np.empty_like(alone.proba), math.inf)
-    for part, (_, use) in enumerate(judge.parts):
-        mixed.proba[use] = mixed.view(results, part)[use]
-    return mixed
+    metric = judge.metric
+    by_likelihood = judge.with_metric(
+        get_metric("log_loss", n_classes=metric.n_classes, positive=metric.positive)
+    )
+    # Partners join in order while all strategies together keep the deployment limits.
+    taken = _shares(results, list(alone.weights), limits).sum(axis=0)
+    joining: list[int] = []
+    joined: Mixture | None = None
+    for number in sorted(partners, key=lambda number: (number in deep, number)):
+        share = _shares(results, [number], limits)[0]
+        if not (taken + share <= 1).all():
+            continue
+        weights = halved(alone.weights, [*joining, number])
+        by_part = [halved(part_weights, [*joining, number]) for part_weights in alone.by_part]
+        mixed = Mixture(
+            dict(sorted(weights.items(), key=lambda item: -item[1])),
+            by_part,
+            np.empty_like(alone.proba),
+            math.inf,
+        )
+        for part, (_, use) in enumerate(judge.parts):
+            mixed.proba[use] = mixed.view(results, part)[use]
+        if number in deep:
+            labels = judge.y  # the likelihood reads no labels
+            before = alone if joined is None else joined
+            gained, error = by_likelihood.compare((mixed.proba, labels), (before.proba, labels))
+            if gained <= error:
+                continue
+        joined, joining, taken = mixed, [*joining, number], taken + share
+    return joined
 
 
 def _shares(results: Results, numbers: Sequence[int], limits: Limits) -> Floats:

@@ -1,14 +1,16 @@
-"""Smaller blends: of the parts of a blend that are nearly as good, the cheapest to predict.
+"""Smaller blends: of the parts of a blend that are as good, the cheapest to predict.
 
 The strategies of a blend differ by orders of magnitude in the time that they take to predict, and
 most of the gain comes from a few of them. Strategies are dropped one by one, those first that have
 the least weight for their time. The weights of the others are not fitted again, and their shares of
 networks and of partners stay, so that a smaller blend has no more freedom than the blend has. It is
-compared on rows that did not weigh it (`reports/design/blend.md`).
+compared on rows that did not weigh it. A few rare rows cannot tell parts of a blend apart; in that
+case the networks with the most weight stay (`reports/design/blend.md`).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
@@ -17,12 +19,13 @@ import numpy as np
 from autoimb.assessment.judge import Judge, Prediction
 from autoimb.assessment.metrics import get_metric
 from autoimb.budget import Deadline
-from autoimb.evaluation.blend import Mixture, Results, gain_over
+from autoimb.evaluation.blend import Mixture, Results, gain_over, rare_rows
+from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 
 __all__ = ["smaller"]
 
-# Largest loss, in standard errors of the likelihood and of the metric (reports/design/blend.md).
-_MAX_LOSS = 0.25
+# Number of networks in a blend where few rare rows cannot compare its parts.
+_MAX_NETWORKS = 5
 
 
 def smaller(
@@ -34,8 +37,9 @@ def smaller(
     partners: Collection[int],
     seconds: Mapping[int, float],
     deadline: Deadline,
+    policy: SearchPolicy = DEFAULT_POLICY,
 ) -> tuple[Mixture, ...]:
-    """Replace the result of `blend` by the cheapest mixture that is nearly as good.
+    """Replace the result of `blend` by the cheapest mixture that is as good.
 
     Sees: the scored rows, by out-of-fold probabilities only.
 
@@ -55,6 +59,8 @@ def smaller(
         Seconds of each strategy to predict.
     deadline : Deadline
         Time after which the result remains as it is.
+    policy : SearchPolicy, optional
+        Number of rare rows that are few.
 
     Returns
     -------
@@ -66,23 +72,22 @@ def smaller(
     metric = judge.metric
     log_loss = get_metric("log_loss", n_classes=metric.n_classes, positive=metric.positive)
     judges = (judge.with_metric(log_loss), judge)
-    scores = [by.score(*_prediction(by, results, best)) for by in judges]
 
-    def nearly_as_good(mixture: Mixture) -> bool:
-        return all(
-            score.utility - by.utility(_prediction(by, results, mixture)) <= _MAX_LOSS * score.error
-            for by, score in zip(judges, scores)
-        )
+    def cost(numbers: Collection[int]) -> float:
+        return sum(seconds[number] for number in numbers)
 
-    def cost(mixture: Mixture) -> float:
-        return sum(seconds[number] for number in mixture.weights)
-
-    candidates = [Mixture.single(judge, results, single)]
-    candidates += _parts(judge, results, best, partners, seconds)
-    for mixture in sorted(candidates, key=cost):
-        if deadline.expired or cost(mixture) >= cost(best):
+    if rare_rows(judge) < policy.sizes.few_rare_rows:
+        networks = [number for number in best.weights if number not in partners]
+        candidates, goals = [best.weights.keys() - networks[_MAX_NETWORKS:]], [-math.inf] * 2
+    else:
+        candidates = [{single}, *_parts(best, partners, seconds)]
+        goals = [by.utility(_prediction(by, results, best)) for by in judges]
+    for numbers in sorted(candidates, key=cost):
+        if deadline.expired or cost(numbers) >= cost(best.weights):
             break
-        if nearly_as_good(mixture):
+        mixture = _part(judge, results, best, numbers, partners)
+        utilities = (by.utility(_prediction(by, results, mixture)) for by in judges)
+        if all(utility >= goal for utility, goal in zip(utilities, goals)):
             # The gain refers to what the mixture replaces, as that of the blend does.
             joined = not mixture.weights.keys().isdisjoint(partners)
             blended = best if joined else mixtures[0]
@@ -92,26 +97,33 @@ def smaller(
 
 
 def _parts(
+    blended: Mixture, partners: Collection[int], seconds: Mapping[int, float]
+) -> Iterator[set[int]]:
+    """Yield the strategies of a blend without one of them, two, and so on, until two are left."""
+    kept = set(blended.weights)
+    while len(kept) > 2:
+        networks = kept.difference(partners)
+        droppable = kept if len(networks) > 1 else kept - networks
+        kept = kept - {min(droppable, key=lambda number: blended.weights[number] / seconds[number])}
+        yield kept
+
+
+def _part(
     judge: Judge,
     results: Results,
     blended: Mixture,
+    numbers: Collection[int],
     partners: Collection[int],
-    seconds: Mapping[int, float],
-) -> Iterator[Mixture]:
-    """Yield the blend without one strategy, two, and so on, until two are left."""
-    kept = list(blended.weights)
-    while len(kept) > 2:
-        networks = [number for number in kept if number not in partners]
-        droppable = kept if len(networks) > 1 else [n for n in kept if n in partners]
-        kept.remove(min(droppable, key=lambda number: blended.weights[number] / seconds[number]))
-        part = Mixture(
-            _restricted(blended.weights, kept, partners),
-            [_restricted(weights, kept, partners) for weights in blended.by_part],
-            np.empty_like(blended.proba),
-        )
-        for number, (_, use) in enumerate(judge.parts):
-            part.proba[use] = part.view(results, number)[use]
-        yield part
+) -> Mixture:
+    """Return the mixture of some strategies of a blend, or of a strategy that is not in it."""
+    part = Mixture(
+        _restricted(blended.weights, numbers, partners),
+        [_restricted(weights, numbers, partners) for weights in blended.by_part],
+        np.empty_like(blended.proba),
+    )
+    for number, (_, use) in enumerate(judge.parts):
+        part.proba[use] = part.view(results, number)[use]
+    return part
 
 
 def _restricted(

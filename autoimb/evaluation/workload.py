@@ -287,7 +287,7 @@ def forest_trees(dataset: Dataset, plan: Plan, forest: Forest) -> int:
     tried = np.sqrt(width) if forest.features is None else forest.features * width
     # The cost model has terms for each tree, and for each row and candidate column of a split. Rows
     # of a deep tree are split at every level.
-    folds, is_deep = len(plan.folds.folds), forest.leaves is None
+    folds, is_deep = len(plan.folds.folds), forest.is_deep
     if is_deep:
         levels = np.log2(max(rows / folds, 2))
         nanoseconds = folds * 1_500_000 + 15.0 * rows * tried * levels

@@ -137,7 +137,7 @@ def _fit_forests(
     for number, (seed, of_fold) in enumerate(zip(seeds, rows)):
         growth.deadline.check()
         model = _forest(of_fold, option, growth.iterations, seed)
-        if option.leaves is None and growth.deployable is not None and model.n_trees:
+        if option.is_deep and growth.deployable is not None and model.n_trees:
             model = model.first(growth.deployable(number, model))
         folds.append(model)
         proba = of_fold.posterior(model, model.scorer()(of_fold.rows))

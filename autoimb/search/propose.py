@@ -184,7 +184,7 @@ def _next_partner(history: TrialHistory, agenda: Agenda, *, left: float) -> Stra
     for name, preceding in zip(agenda.partners, settings.strategies_before_partners):
         strategy = partner(name, costs=agenda.space.costs, min_samples_leaf=agenda.min_samples_leaf)
         model = PARTNER.make(strategy.network)
-        small = isinstance(model, Forest) and model.leaves is not None
+        small = isinstance(model, Forest) and not model.is_deep
         if tried < preceding or (small and not small_forests):
             continue
         before = [record for record in records if record.strategy == strategy]

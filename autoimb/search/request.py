@@ -97,7 +97,7 @@ class Request:
     min_samples_leaf : int
         Minimum number of training rows in a leaf of a tree.
     blend : {"small", "accurate"}
-        Whether a blend that predicts faster replaces the best one if it is nearly as good.
+        Whether a blend that predicts faster replaces the best one if it is as good.
     holdout : float or None
         Share of the rows that are held out for a test.
     max_predict_seconds : float or None

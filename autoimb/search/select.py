@@ -29,6 +29,7 @@ from autoimb.policy import SearchPolicy
 from autoimb.search.prepare import Preparation, prepare, table_of
 from autoimb.search.request import Request
 from autoimb.search.study import StudyResult
+from autoimb.space.partner import PARTNER, Forest
 from autoimb.space.strategy import Strategy
 
 __all__ = ["Selection", "choose", "refit", "select"]
@@ -116,11 +117,13 @@ def select(preparation: Preparation, study: StudyResult, *, deadline: Deadline) 
     strategies = {record.number: record.strategy for record in study.records}
     judge = task.judge.until(deadline)
     partners = [number for number in results if strategies[number].is_partner]
+    models = {number: PARTNER.make(strategies[number].network) for number in partners}
     blending = deadline.fraction(_BLENDING_SHARE)
     mixtures = blend(
         judge,
         results,
         partners=partners,
+        deep=[n for n, model in models.items() if isinstance(model, Forest) and model.is_deep],
         random_state=task.plan.seed,
         deadline=blending,
         policy=task.plan.policy,
@@ -137,6 +140,7 @@ def select(preparation: Preparation, study: StudyResult, *, deadline: Deadline) 
             partners=partners,
             seconds=seconds,
             deadline=blending,
+            policy=task.plan.policy,
         )
     if not mixtures[0].is_blend:
         mixtures = (Mixture.single(judge, results, single), *mixtures[1:])

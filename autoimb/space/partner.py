@@ -66,6 +66,11 @@ class Forest:
     features: float | None = None
     extra: bool = False
 
+    @property
+    def is_deep(self) -> bool:
+        """True if trees have no limit of leaves."""
+        return self.leaves is None
+
 
 PARTNER: Component[Trees | Forest] = Component("partner", "A tree model that may join the blend.")
 

@@ -755,6 +755,17 @@ def test_half_is_of_the_trees_that_keep_the_limits_with_the_networks() -> None:
     assert not {8, 9}.intersection(mixture.weights)
 
 
+def test_deep_trees_earn_their_part_of_the_half_by_the_likelihood() -> None:
+    judge, results = case(1.0, rows=500, n_trees=2)
+    useless = results | {8: result_of(judge, np.tile([0.5, 0.5], (500, 1)))}
+    _, mixture = blend(judge, useless, partners=[8, 9], deep=[8])
+    assert mixture.weights[9] == 0.5
+    assert 8 not in mixture.weights
+    _, mixture = blend(judge, results | {9: useless[8]}, partners=[8, 9], deep=[8])
+    assert (mixture.weights[8], mixture.weights[9]) == (0.25, 0.25)
+    assert 8 not in blend(judge, useless, partners=[8], deep=[8])[-1].weights
+
+
 def test_trees_need_a_network_beside_them() -> None:
     judge, results = case(0.1)
     _, mixture = blend(judge, {0: results[0], 9: results[9]}, partners=[9])
