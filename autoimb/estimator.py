@@ -73,9 +73,8 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         ``best_strategy_``, its JSON, or one row of `leaderboard` or ``leaderboard.csv``.
     partners : "auto", str, list of str or None, default="auto"
         Tree models that may share the blend. They are ``"small_trees"``, ``"medium_trees"``,
-        ``"large_trees"``, ``"forest"``, ``"wide_forest"``, ``"deep_extra_trees"`` and
-        ``"deep_forest"``. ``"auto"`` uses all of them (``"forest"`` and ``"wide_forest"`` only
-        below 15,000 rows); ``None`` disables trees.
+        ``"large_trees"``, ``"forest"`` and ``"deep_extra_trees"``. ``"auto"`` uses all of them
+        (``"forest"`` only below 15,000 rows); ``None`` disables trees.
     min_samples_leaf : int, default=1
         Minimum number of training rows in a leaf of a tree model. With 1 a leaf of a deep tree may
         describe a single row; boosted trees have at least 3 in any case.

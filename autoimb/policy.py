@@ -54,12 +54,10 @@ class Suggestions:
         "deep_extra_trees",
         "forest",
         "small_trees",
-        "deep_forest",
-        "wide_forest",
         "large_trees",
     )
     # Number of strategies that precede each tree model; one more with a single worker.
-    strategies_before_partners: tuple[int, ...] = (0, 4, 8, 12, 16, 20, 24)
+    strategies_before_partners: tuple[int, ...] = (0, 4, 8, 12, 16)
     # Shorter searches, in seconds, try no tree models.
     min_partner_seconds: float = 4.0
 

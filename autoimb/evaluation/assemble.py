@@ -279,7 +279,12 @@ def _single_views(pipeline: FittedPipeline, columns: Columns) -> NDArray[np.floa
 
 
 def _of_fold(strategy: FittedStrategy, fold: int) -> FittedStrategy:
-    """Return a strategy restricted to the networks, or trees, of a fold."""
+    """Return a strategy restricted to the networks, or boosted trees, of a fold.
+
+    Forests remain whole, as out of fold as many trees predict a row as of a new one.
+    """
+    if any(trees.bagged for trees in strategy.trees):
+        return strategy
     if strategy.trees:
         return replace(strategy, trees=(strategy.trees[fold],))
     return replace(strategy, packs=tuple(pack.of_folds([fold]) for pack in strategy.packs))

@@ -158,7 +158,7 @@ def blend(
         return (alone,)
 
     def weighing(numbers: Sequence[int], deadline: Deadline) -> _Weighing:
-        bags = _draw_bags(len(numbers), n_cells, random_state, policy)
+        bags = _draw_bags(np.isin(numbers, trees), n_cells, random_state, policy)
         shares = _shares(results, numbers, limits)
         return _Weighing(numbers, bags, deadline, policy, np.isin(numbers, trees), shares)
 
@@ -357,15 +357,19 @@ class _ScoredRows:
         return likelihood + float(np.mean([metric.utility(value) for value in values]))
 
 
-def _draw_bags(
-    n_candidates: int, n_cells: int, random_state: int, policy: SearchPolicy
-) -> list[Ints]:
-    """Draw the candidates of each bag, about half of all."""
-    size = max(min(n_candidates, 5), -(-n_candidates // 2))
+def _draw_bags(partner: Mask, n_cells: int, random_state: int, policy: SearchPolicy) -> list[Ints]:
+    """Draw the candidates of each bag: about half of the networks, and all partners.
+
+    Networks resemble each other, but in a bag without a partner nothing takes its place.
+    """
+    networks, partners = np.flatnonzero(~partner), np.flatnonzero(partner)
+    n_drawn = max(min(len(networks), 5), -(-len(networks) // 2))
+    size = n_drawn + len(partners)
     affordable = policy.result.blend_work // (n_cells * size * policy.result.blend_steps)
     number = int(np.clip(affordable, 1, _MAX_BAGS))
     random = stream(Purpose.BLEND_BAGS, random_state)
-    return [np.sort(random.choice(n_candidates, size, replace=False)) for _ in range(number)]
+    drawn = (random.choice(networks, n_drawn, replace=False) for _ in range(number))
+    return [np.sort(np.concatenate([bag, partners])) for bag in drawn]
 
 
 @dataclass(frozen=True)

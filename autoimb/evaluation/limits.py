@@ -23,7 +23,7 @@ from autoimb.data.dataset import Dataset
 from autoimb.data.encoding.encoder import Encoder
 from autoimb.data.schema import Columns
 from autoimb.errors import InfeasibleError, OptionError
-from autoimb.evaluation.workload import MIN_DEEP_TREES
+from autoimb.evaluation.workload import MIN_TREES
 from autoimb.nn.network import NetworkSpec, build
 from autoimb.partners.trees import FittedTrees
 from autoimb.pipeline.artifact import strategy_arrays
@@ -289,8 +289,8 @@ def deployable_trees(
 ) -> int:
     """Count how many of the deep trees of a fold are deployed.
 
-    Both models of deep trees together may take half of what the rest of a file takes: a third of
-    the limits of the user, or else half of the first networks, as many as a blend may have.
+    They may take half of what the rest of a file takes: a third of the limits of the user, or else
+    half of the first networks, as many as a blend may have.
 
     Parameters
     ----------
@@ -323,14 +323,13 @@ def deployable_trees(
         planned = (deployment.planned_footprint(network, single) for network in networks)
         n_bytes = sum(planned, fixed).bytes / 2
     shares = (
-        n_bytes / 2 / _bytes(grown.to_arrays()),
-        limits.maximum.seconds / (3 * folds) / 2 / _tree_seconds(grown),
+        n_bytes / _bytes(grown.to_arrays()),
+        limits.maximum.seconds / (3 * folds) / _tree_seconds(grown),
     )
     number = int(min(1.0, *shares) * grown.n_trees)
-    if number < MIN_DEEP_TREES:
+    if folds * number < MIN_TREES:
         raise InfeasibleError(
-            f"there is room for {number} deep trees on each fold, at least {MIN_DEEP_TREES} are "
-            "needed"
+            f"there is room for {folds * number} deep trees, at least {MIN_TREES} are needed"
         )
     return number
 

@@ -115,7 +115,8 @@ def _partner(task: Task, trial: Trial, measure: Measure) -> Outcome:
     folds, costs = plan.folds.folds, plan.class_costs
     deadline = _training_deadline(task, trial)
     deployable = partial(deployable_trees, parts=task.parts, plan=plan, limits=task.limits)
-    growth = Growth(iterations, measure, deadline, deployable)
+    deployed_folds = 1 if plan.folds.deploys_last else len(folds)
+    growth = Growth(iterations, measure, deadline, deployable, deployed_folds)
     grown = fit_trees(dataset, folds, partner, growth, seed=plan.seed, class_costs=costs)
     raw = np.zeros((len(dataset.y), dataset.n_classes))
     for fold, posterior in zip(folds, grown.posteriors):

@@ -22,7 +22,7 @@ from autoimb.space.partner import Forest, Trees
 from autoimb.training.plan import Outline, Plan
 
 __all__ = [
-    "MIN_DEEP_TREES",
+    "MIN_TREES",
     "fewer_rows",
     "forest_trees",
     "input_bytes",
@@ -42,11 +42,11 @@ _MIN_ITERATIONS = 100
 # Largest number of boosting iterations of a partner (reports/design/tree-models.md).
 _MAX_ITERATIONS = 800
 
-# Smallest number of deep trees on a fold.
-MIN_DEEP_TREES = 8
+# Smallest number of trees of a forest that predict a row.
+MIN_TREES = 20
 
 _BYTES = 4  # bytes of an input, in float32
-_MIN_TREES, _MAX_CLASSES = 20, 20  # bounds of a forest
+_MAX_CLASSES = 20  # of a forest
 
 
 def make_plan(
@@ -284,7 +284,7 @@ def forest_trees(dataset: Dataset, plan: Plan, forest: Forest) -> int:
             f"classes, got {dataset.n_classes}"
         )
     rows, width = _grown(dataset, plan)
-    tried = np.sqrt(width) if forest.features is None else forest.features * width
+    tried = np.sqrt(width)
     # The cost model has terms for each tree, and for each row and candidate column of a split. Rows
     # of a deep tree are split at every level.
     folds, is_deep = len(plan.folds.folds), forest.is_deep
@@ -294,14 +294,13 @@ def forest_trees(dataset: Dataset, plan: Plan, forest: Forest) -> int:
     else:
         nanoseconds = folds * 700_000 + 40.0 * rows * tried
     affordable = int(_partner_seconds(plan) / (1e-9 * nanoseconds))
-    if is_deep and affordable < MIN_DEEP_TREES:
+    if is_deep and affordable < MIN_TREES:
         raise InfeasibleError(
-            f"there is time for {affordable} deep trees on each fold, at least {MIN_DEEP_TREES} "
-            "are needed"
+            f"there is time for {affordable} deep trees on each fold, at least {MIN_TREES} are "
+            "needed"
         )
-    min_trees = MIN_DEEP_TREES if is_deep else _MIN_TREES
-    max_trees = max(forest.trees // (dataset.n_classes - 1), _MIN_TREES)
-    return int(np.clip(affordable, min_trees, max_trees))
+    max_trees = max(forest.trees // (dataset.n_classes - 1), MIN_TREES)
+    return int(np.clip(affordable, MIN_TREES, max_trees))
 
 
 def _grown(dataset: Dataset, plan: Plan) -> tuple[int, int]:

@@ -2,8 +2,12 @@
 
 Law 1: the number of boosted trees that fold k keeps is chosen by the rows of *other* folds,
 or by its choosing rows, which are never scored, as for the checkpoints of networks. So no training
-row is lost to stopping. The number of trees of a forest is counted beforehand. A forest of deep
-trees, whose size is known only when it has grown, is then cut to the trees that can be deployed.
+row is lost to stopping.
+
+The number of trees of a forest is counted beforehand. A new row is predicted by the mean of the
+forests of all folds, so each fold deploys only its share of the trees; if they are deep, at most as
+many as fit into a file. Out of fold as many trees predict a row, all of one fold: with fewer, a
+forest would seem worse than the deployed one, and the blend would give it too little weight.
 """
 
 from __future__ import annotations
@@ -55,12 +59,15 @@ class Growth:
     deployable : callable or None
         ``(fold, trees) -> int``: how many of the deep trees of a fold can be deployed; None for all
         of them.
+    deployed_folds : int
+        Number of folds whose models predict a new row.
     """
 
     iterations: int
     measure: Measure
     deadline: Deadline
     deployable: Callable[[int, FittedTrees], int] | None = None
+    deployed_folds: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +77,7 @@ class FoldModels:
     Attributes
     ----------
     folds : tuple of FittedTrees
+        The trees of each fold that are deployed.
     posteriors : tuple of float64 ndarrays (n_scored_in_fold, C)
         Out-of-fold probabilities.
     cut : bool
@@ -137,11 +145,15 @@ def _fit_forests(
     for number, (seed, of_fold) in enumerate(zip(seeds, rows)):
         growth.deadline.check()
         model = _forest(of_fold, option, growth.iterations, seed)
+        n_trees = max(model.n_trees // growth.deployed_folds, 1)
         if option.is_deep and growth.deployable is not None and model.n_trees:
-            model = model.first(growth.deployable(number, model))
-        folds.append(model)
-        proba = of_fold.posterior(model, model.scorer()(of_fold.rows))
-        posteriors.append(proba[of_fold.n_choosing :])
+            n_trees = min(n_trees, growth.deployable(number, model))
+        # As many forests of this fold predict its rows as forests of all folds a new row.
+        starts = range(0, model.n_trees - n_trees + 1, n_trees)[: growth.deployed_folds]
+        forests = [model.take(start, start + n_trees) for start in starts] or [model]
+        folds.append(forests[0])
+        proba = [of_fold.posterior(part, part.scorer()(of_fold.rows)) for part in forests]
+        posteriors.append(np.mean(proba, axis=0)[of_fold.n_choosing :])
     return FoldModels(tuple(folds), tuple(posteriors))
 
 
@@ -161,7 +173,7 @@ def _forest(rows: FoldRows, option: Forest, n_trees: int, seed: int) -> FittedTr
             n_trees,
             max_leaf_nodes=option.leaves,
             min_samples_leaf=option.min_leaf_rows,
-            max_features="sqrt" if option.features is None else option.features,
+            max_features="sqrt",
             random_state=seed,
         )
         model.fit(rows.inputs.x, rows.y, sample_weight=rows.weight)

@@ -198,9 +198,9 @@ class FittedTrees(BriefRepr):
         top = np.minimum(nodes, math.log2(2 * _MAX_ENDS)).sum()
         return float(top), float(nodes.sum() - top)
 
-    def first(self, n_trees: int) -> FittedTrees:
-        """Return the first trees."""
-        return replace(self, nodes=self.nodes.take(0, n_trees))
+    def take(self, first: int, stop: int) -> FittedTrees:
+        """Return the trees from number `first` to before number `stop`."""
+        return replace(self, nodes=self.nodes.take(first, stop))
 
     def predictor(self) -> Callable[[Floats, Ints], Floats]:
         """Prepare the trees for many chunks of rows.

@@ -44,6 +44,8 @@ class Trees:
 class Forest:
     """Hyperparameters of a forest, independent of the table.
 
+    The square root of the number of columns is the number of candidates at each split.
+
     Attributes
     ----------
     trees : int
@@ -52,9 +54,6 @@ class Forest:
         Minimum number of rows of a leaf.
     leaves : int or None
         Maximum number of leaves of a tree; None for deep trees without a limit.
-    features : float or None
-        Share of the columns that are candidates at each split; None for the square root of their
-        number.
     extra : bool
         True for extremely randomized trees, which draw thresholds at random and learn from all
         training rows; False for a random forest, whose trees learn from bootstrap samples.
@@ -63,7 +62,6 @@ class Forest:
     trees: int
     min_leaf_rows: int
     leaves: int | None = None
-    features: float | None = None
     extra: bool = False
 
     @property
@@ -104,18 +102,6 @@ def forest(*, min_samples_leaf: int) -> Forest:
 
 
 @PARTNER.option(min_samples_leaf=Int(1, MAX_LEAF_ROWS))
-def wide_forest(*, min_samples_leaf: int) -> Forest:
-    """Random forest whose splits choose from three tenths of the columns."""
-    return Forest(trees=100, min_leaf_rows=min_samples_leaf, leaves=64, features=0.3)
-
-
-@PARTNER.option(min_samples_leaf=Int(1, MAX_LEAF_ROWS))
 def deep_extra_trees(*, min_samples_leaf: int) -> Forest:
     """Extremely randomized trees (Geurts et al., 2006) without a limit of leaves."""
     return Forest(trees=200, min_leaf_rows=min_samples_leaf, extra=True)
-
-
-@PARTNER.option(min_samples_leaf=Int(1, MAX_LEAF_ROWS))
-def deep_forest(*, min_samples_leaf: int) -> Forest:
-    """Random forest without a limit of leaves."""
-    return Forest(trees=200, min_leaf_rows=min_samples_leaf)

@@ -36,7 +36,7 @@ from autoimb.evaluation.blend import Mixture, blend
 from autoimb.evaluation.limits import Limits, deployable_trees
 from autoimb.evaluation.outcome import Cut, Failed, Outcome, Scored
 from autoimb.evaluation.task import Task, Trial
-from autoimb.evaluation.workload import MIN_DEEP_TREES, forest_trees
+from autoimb.evaluation.workload import MIN_TREES, forest_trees
 from autoimb.partners import trees as trees_module
 from autoimb.partners.fit import FoldModels, Growth, _BoostedTrees, _checkpoints, fit_trees
 from autoimb.partners.reader import Reader
@@ -194,7 +194,7 @@ def sklearns(rows: FoldRows, option: Forest, n_trees: int) -> Any:
         n_trees,
         max_leaf_nodes=option.leaves,
         min_samples_leaf=option.min_leaf_rows,
-        max_features=option.features or "sqrt",
+        max_features="sqrt",
         random_state=int(Key(0, fold=0).stream(Purpose.TREES).integers(2**31)),
     )
     return model.fit(rows.inputs.x, rows.y, sample_weight=rows.weight)
@@ -204,7 +204,7 @@ def sklearns(rows: FoldRows, option: Forest, n_trees: int) -> Any:
     ("kind", "option"),
     [
         ("binary", Forest(20, 1, leaves=60)),
-        ("multiclass", Forest(20, 1, leaves=60, features=0.5)),
+        ("multiclass", Forest(20, 1, leaves=60)),
         ("multiclass", Forest(20, 1)),
         ("binary", Forest(20, 5)),
         ("binary", Forest(20, 1, extra=True)),
@@ -422,7 +422,7 @@ def test_of_more_classes_a_forest_has_fewer_trees() -> None:
         forest_trees(replace(dataset, n_classes=21), plan, MANY)
 
 
-@pytest.mark.parametrize("name", ["small_trees", "forest"])
+@pytest.mark.parametrize("name", ["small_trees", "medium_trees"])
 def test_trees_score_every_row_once(name: str) -> None:
     dataset = dataset_of(*mixed_table("binary", 800))
     plan = short_plan(dataset, plan_folds(dataset.y, random_state=0))
@@ -507,7 +507,7 @@ def test_a_training_row_has_no_part_in_its_own_statistics() -> None:
 # --- the file -------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module", params=["small_trees", "deep_extra_trees", "deep_forest"])
+@pytest.fixture(scope="module", params=["small_trees", "deep_extra_trees"])
 def fitted(request: pytest.FixtureRequest) -> Any:
     return small_trees(request.param)
 
@@ -586,7 +586,7 @@ def test_a_file_of_deep_trees_predicts_the_same_in_a_new_process(tmp_path: Path)
 
 
 def test_a_deep_tree_holds_splits_and_shares_alone() -> None:
-    deep = small_trees("deep_forest").trees[0]
+    deep = small_trees("deep_extra_trees").trees[0]
     types = {name: array.dtype.name for name, array in deep.nodes._asdict().items()}
     assert types == {
         "column": "int16",
@@ -606,19 +606,34 @@ def test_the_first_trees_of_a_forest_are_those_of_a_smaller_one() -> None:
     large, small = (
         fitted_on(dataset, [fold], EXTRA, iterations=number).folds[0] for number in (12, 5)
     )
-    first = large.first(5)
+    first = large.take(0, 5)
     assert first.n_trees == small.n_trees == 5
     for name, array in small.to_arrays().items():
         np.testing.assert_array_equal(array, first.to_arrays()[name])
 
 
-def test_predictions_are_those_of_the_deployed_trees() -> None:
+@pytest.mark.parametrize(("room", "n_trees"), [(30, 10), (4, 4)])
+def test_as_many_trees_predict_a_row_out_of_fold_as_a_new_row(room: int, n_trees: int) -> None:
     dataset = dataset_of(*mixed_table("binary", 300))
     folds = plan_folds(dataset.y, cv=3, random_state=0).folds
-    growth = Growth(20, lambda *rows: 0.0, Deadline(), lambda fold, trees: trees.n_trees // 2)
+    whole = fitted_on(dataset, folds, EXTRA, iterations=30)
+    growth = Growth(30, lambda *rows: 0.0, Deadline(), lambda fold, trees: room, deployed_folds=3)
     models = fit_trees(dataset, folds, EXTRA, growth, seed=0)
+    for fold, grown, deployed, proba in zip(folds, whole.folds, models.folds, models.posteriors):
+        rows = dataset.columns.take(fold.score)
+        parts = [grown.take(k * n_trees, (k + 1) * n_trees) for k in range(3)]
+        assert deployed.n_trees == n_trees
+        np.testing.assert_array_equal(proba_of(parts[0], rows), proba_of(deployed, rows))
+        expected = np.mean([proba_of(part, rows) for part in parts], axis=0)
+        np.testing.assert_allclose(proba, expected, rtol=1e-12)
+
+
+def test_a_forest_of_the_only_deployed_fold_keeps_all_its_trees() -> None:
+    dataset = dataset_of(*mixed_table("binary", 300))
+    folds = plan_folds(dataset.y, cv=3, random_state=0).folds
+    models = fitted_on(dataset, folds, EXTRA, iterations=30)
     for fold, trees, proba in zip(folds, models.folds, models.posteriors):
-        assert trees.n_trees == 10
+        assert trees.n_trees == 30
         np.testing.assert_array_equal(proba_of(trees, dataset.columns.take(fold.score)), proba)
 
 
@@ -632,14 +647,14 @@ def test_a_limit_decides_how_many_trees_are_deployed() -> None:
         limits = Limits.of(dataset, plan, seconds=seconds, megabytes=megabytes)
         number = deployable_trees(0, grown, parts=parts, plan=plan, limits=limits)
         if megabytes is not None:  # half of a third, in each of three folds; trees differ in size
-            size = sum(array.nbytes for array in grown.first(number).nodes)
+            size = sum(array.nbytes for array in grown.take(0, number).nodes)
             assert size <= 1.1 * 1e6 * megabytes / 6 / 3
         return number
 
-    assert MIN_DEEP_TREES <= deployed(0.5) < deployed(1.0) < deployed(50.0) == 200
-    assert MIN_DEEP_TREES <= deployed(None) <= 200
-    assert MIN_DEEP_TREES <= deployed(None, seconds=0.1) < 200
-    with pytest.raises(InfeasibleError, match=f"at least {MIN_DEEP_TREES} are needed"):
+    assert MIN_TREES / 3 <= deployed(0.5) < deployed(1.0) < deployed(50.0) == 200
+    assert MIN_TREES / 3 <= deployed(None) <= 200
+    assert MIN_TREES / 3 <= deployed(None, seconds=0.1) < 200
+    with pytest.raises(InfeasibleError, match=f"at least {MIN_TREES} are needed"):
         deployed(0.01)
 
 
@@ -652,7 +667,7 @@ def test_a_deep_forest_without_time_for_enough_trees_is_infeasible() -> None:
 
 
 def test_the_rows_of_a_leaf_are_an_option() -> None:
-    few, many = (small_trees("deep_forest", min_samples_leaf=number) for number in (1, 20))
+    few, many = (small_trees("deep_extra_trees", min_samples_leaf=number) for number in (1, 20))
     assert many.strategy["network"]["params"] == {"min_samples_leaf": 20}
     nodes = [sum(len(trees.nodes.column) for trees in part.trees) for part in (few, many)]
     assert nodes[1] < nodes[0] / 2

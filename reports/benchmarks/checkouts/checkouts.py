@@ -10,6 +10,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from reports.benchmarks import cases
@@ -77,7 +78,25 @@ def render(rows: list[Row]) -> str:
         far = by_table[by_table.abs() > 0.005].sort_values()
         listed = ", ".join(f"{name} {value:+.4f}" for name, value in far.items())
         lines += [f"Means over the splits beyond .005: {listed or 'none'}.", ""]
+        lines += _deployed(searches)
     return "\n".join([*lines, *foot("checkouts", rows)])
+
+
+def _deployed(searches: pd.DataFrame) -> list[str]:
+    """Write log-loss, prediction time and size of the deployed pipelines, where measured."""
+    if "after_bytes" not in searches or searches["after_bytes"].isna().any():
+        return []
+    gap = searches["after_log_loss"] - searches["before_log_loss"]
+    ratios = [
+        np.exp(np.log(searches[f"after_{name}"] / searches[f"before_{name}"]).mean())
+        for name in ("predict", "bytes")
+    ]
+    slopes = " and ".join(f"{searches[f'{side}_slope'].median():.2f}" for side in SIDES)
+    return [
+        f"Log-loss {written.paired(gap)}; median slopes {slopes}. Geometric means of the ratios "
+        f"after / before: time to predict {ratios[0]:.2f}, file size {ratios[1]:.2f}.",
+        "",
+    ]
 
 
 def _cells(searches: pd.DataFrame, gap: pd.Series) -> list[str]:
