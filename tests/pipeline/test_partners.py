@@ -646,9 +646,9 @@ def test_a_limit_decides_how_many_trees_are_deployed() -> None:
     def deployed(megabytes: float | None, seconds: float | None = None) -> int:
         limits = Limits.of(dataset, plan, seconds=seconds, megabytes=megabytes)
         number = deployable_trees(0, grown, parts=parts, plan=plan, limits=limits)
-        if megabytes is not None:  # half of a third, in each of three folds; trees differ in size
+        if megabytes is not None:  # a third, in each of three folds; trees differ in size
             size = sum(array.nbytes for array in grown.take(0, number).nodes)
-            assert size <= 1.1 * 1e6 * megabytes / 6 / 3
+            assert size <= 1.1 * 1e6 * megabytes / 3 / 3
         return number
 
     assert MIN_TREES / 3 <= deployed(0.5) < deployed(1.0) < deployed(50.0) == 200
