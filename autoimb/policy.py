@@ -48,7 +48,7 @@ class Suggestions:
     sampler_best: int = 25
     # Number of consecutive draws without a new strategy after which the space counts as exhausted.
     max_repeated_draws: int = 50
-    # Tree models that are tried by default, in this order (reports/design/tree-models.md).
+    # Tree models that are tried by default, in this order (reports/design/trees.md).
     partners: tuple[str, ...] = (
         "medium_trees",
         "deep_extra_trees",

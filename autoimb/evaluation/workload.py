@@ -39,7 +39,7 @@ _SEARCH_SHARE = 0.8
 _PLANNED_WIDTH = 128
 # Smallest number of boosting iterations of a partner.
 _MIN_ITERATIONS = 100
-# Largest number of boosting iterations of a partner (reports/design/tree-models.md).
+# Largest number of boosting iterations of a partner (reports/design/trees.md).
 _MAX_ITERATIONS = 800
 
 # Smallest number of trees of a forest that predict a row.

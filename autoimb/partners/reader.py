@@ -1,7 +1,7 @@
 """Inputs of tree models: numbers, codes of few levels, and statistics of many levels.
 
 A column of many levels splits rows into two groups in so many ways that one of them always fits: on
-`churn_mlc` the codes of 51 states cost .02 of average precision (`reports/design/tree-models.md`).
+`churn_mlc` the codes of 51 states cost .02 of average precision (`reports/design/trees.md`).
 Such a column is therefore read as the numbers that networks read of it, too: the log-odds and the
 count of its level, cross-fitted for training rows.
 

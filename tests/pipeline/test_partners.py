@@ -653,7 +653,7 @@ def test_a_limit_decides_how_many_trees_are_deployed() -> None:
 
     assert MIN_TREES / 3 <= deployed(0.5) < deployed(1.0) < deployed(50.0) == 200
     assert MIN_TREES / 3 <= deployed(None) <= 200
-    assert MIN_TREES / 3 <= deployed(None, seconds=0.1) < 200
+    assert MIN_TREES / 3 <= deployed(None, seconds=0.01) < 200
     with pytest.raises(InfeasibleError, match=f"at least {MIN_TREES} are needed"):
         deployed(0.01)
 
