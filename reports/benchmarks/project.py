@@ -13,6 +13,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 from zlib import crc32
 
 import msgspec
@@ -54,9 +55,10 @@ from autoimb.report.facts import build_facts
 from autoimb.runs.folder import RunFolder, run_text
 from autoimb.runs.record import TrialRecord
 from autoimb.search import search as searching
-from autoimb.search.prepare import Table, prepare
+from autoimb.search.prepare import Preparation, Table, prepare
 from autoimb.search.request import Request, restricted_components
 from autoimb.search.sampler import as_trial, ask
+from autoimb.search.study import StudyResult
 from autoimb.space import portfolio
 from autoimb.space.components import COMPONENTS, CONTROL
 from autoimb.space.draw import Space, draw
@@ -86,9 +88,11 @@ __all__ = [
     "Run",
     "Scored",
     "Strategy",
+    "Way",
     "artifact_bytes",
     "artifact_parts",
     "blend",
+    "conclusions",
     "draw_control",
     "first_networks",
     "holm",
@@ -467,6 +471,72 @@ def search(
     result = searching.search(prepared, budget=budget, evaluate=part.evaluate)
     build_facts(result, deadline=budget.deadline)
     return result
+
+
+# --- conclusions ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to conclude a search.
+
+    Attributes
+    ----------
+    blend : str
+        As the option of the estimator.
+    without : tuple of str
+        Tree models whose results are left out.
+    few_rare_rows : int or None
+        Number of rare rows below which tree models have half of a blend, if it is another one.
+    """
+
+    blend: str = "small"
+    without: tuple[str, ...] = ()
+    few_rare_rows: int | None = None
+
+    def conclude(self, preparation: Preparation, study: StudyResult) -> searching.SearchResult:
+        """Conclude a finished study, without a limit of time."""
+        policy = preparation.policy
+        if self.few_rare_rows is not None:
+            sizes = replace(policy.sizes, few_rare_rows=self.few_rare_rows)
+            policy = replace(policy, sizes=sizes)
+        request = replace(preparation.request, blend=self.blend)
+        left_out = {r.number for r in study.records if r.strategy.network.name in self.without}
+        kept = {number: one for number, one in study.results.items() if number not in left_out}
+        return searching.conclude(
+            replace(preparation, request=request, policy=policy),
+            replace(study, results=kept),
+            budget=Budget.start(None),
+            timing={},
+        )
+
+
+def conclusions(
+    table: tuple[pd.DataFrame, Any], ways: Mapping[str, Way], *, seconds: float, seed: int
+) -> dict[str, searching.SearchResult]:
+    """Search a table once, with one worker, and conclude the search in several ways."""
+    budget = Budget.start(seconds)
+    request = Request(
+        metric="average_precision",
+        time_budget=seconds,
+        random_state=seed,
+        partners=DEFAULT_POLICY.suggestions.partners,
+    )
+    prepared = prepare(Table(*table), request)
+    concluded: dict[str, searching.SearchResult] = {}
+
+    def of_all(
+        preparation: Preparation, study: StudyResult, **named: Any
+    ) -> searching.SearchResult:
+        result = conclude(preparation, study, **named)
+        concluded.update({name: way.conclude(preparation, study) for name, way in ways.items()})
+        return result
+
+    # The results that a search returns have no networks, so it is concluded within the search.
+    conclude = searching.conclude
+    with patch.object(searching, "conclude", of_all):
+        searching.search(prepared, budget=budget)
+    return concluded
 
 
 # --- placebos -------------------------------------------------------------------------------------

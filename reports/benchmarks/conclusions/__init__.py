@@ -1,0 +1,1 @@
+"""One search, concluded in several ways."""
