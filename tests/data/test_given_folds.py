@@ -34,7 +34,7 @@ def copied_rows(
     return frame.iloc[order].reset_index(drop=True), y[entity][order], entity[order]
 
 
-def patients(n_rows: int = 2_000) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+def patients(n_rows: int = 3_000) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
     """Draw visits of 100 patients, whose number is a column as text and as a whole number."""
     random = np.random.default_rng(1)
     patient = random.integers(0, 100, n_rows)

@@ -59,15 +59,22 @@ def noise(levels=600, rate=0.1):
 
 
 def test_columns_of_many_levels_and_integers_of_few_values_are_told():
-    numbers = np.column_stack([np.arange(600) % n for n in (2, 3, 256, 257)]).astype(float)
-    numbers = np.column_stack([numbers, numbers[:, 1] + 0.5, np.arange(600.0)])
-    codes = np.column_stack([np.arange(600) % 24, np.arange(600) % 25])
+    rows = np.arange(30 * 256)
+    numbers = np.column_stack([rows % n for n in (2, 3, 256, 257)]).astype(float)
+    numbers = np.column_stack([numbers, numbers[:, 1] + 0.5, rows])
+    codes = np.column_stack([rows % 24, rows % 25])
     columns = columns_of(numbers, codes)
     assert plan_layout(columns, n_classes=2) == Layout(
         onehot=(0,), embedded=(), statistics=(1,), integers=(1, 2), n_classes=2
     )
     assert plan_layout(columns) == Layout(onehot=(0,), embedded=(1,))
     assert plan_layout(columns, n_classes=3).embedded == (1,)
+
+
+def test_whole_numbers_with_few_rows_for_each_value_have_no_statistics():
+    rows = np.arange(600)
+    columns = columns_of(np.column_stack([rows % 20, rows % 21]).astype(float))
+    assert plan_layout(columns, n_classes=2).integers == (0,)
 
 
 # --- what they say --------------------------------------------------------------------------------

@@ -116,9 +116,7 @@ def base_frame() -> tuple[pd.DataFrame, np.ndarray]:
 def base_dataset() -> Dataset:
     """With so many inputs that their padding has room for some levels more."""
     dataset = dataset_of(*base_frame())
-    return replace(
-        dataset, layout=structs.replace(dataset.layout, integers=dataset.layout.integers[:2])
-    )
+    return replace(dataset, layout=structs.replace(dataset.layout, integers=(1, 2)))
 
 
 def changed(rows: np.ndarray, *, label: bool = False, **values: object) -> Dataset:

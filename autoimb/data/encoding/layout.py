@@ -18,6 +18,7 @@ __all__ = ["MAX_ONE_HOT", "Layout", "plan_layout"]
 
 MAX_ONE_HOT = 24  # levels; a column with more is embedded
 _MIN_VALUES, _MAX_VALUES = 3, 256  # of a column of whole numbers that gets statistics
+_ROWS_PER_VALUE = 30  # smallest mean number of rows that have a value of such a column
 _FIRST_ROWS = 2_000  # in which most columns of many values are recognized as such
 _MAX_WITH_STATISTICS = 32  # columns
 _MANY_REPEATED = 0.2  # share of rows that occur three or more times
@@ -77,9 +78,10 @@ def plan_layout(
     """Plan the layout of a table.
 
     Categorical columns with more than 24 levels get statistics if there are two classes. So do
-    whole numbers with 3 to 256 different values, those with most values first, until 32 columns
-    have statistics. Other columns with more than 24 levels are embedded. Repeated rows
-    get statistics if there are at least 3,000 rows and one in five occurs three or more times.
+    whole numbers with 3 to 256 different values, if there are 30 rows or more for each value, those
+    with most values first, until 32 columns have statistics. Other columns with more than 24 levels
+    are embedded. Repeated rows get statistics if there are at least 3,000 rows and one in five
+    occurs three or more times.
 
     Folds of the user may separate levels: no row of a scored patient trains, as for new patients in
     deployment. What a network learns about the levels of the training rows then does not transfer.
@@ -117,10 +119,11 @@ def plan_layout(
     if n_classes == 2:
         with_statistics = wide[:_MAX_WITH_STATISTICS]
         values = [_whole_values(column) for column in columns.numbers.T]
+        max_values = min(_MAX_VALUES, columns.n_rows // _ROWS_PER_VALUE)
         integers = [
             j
             for j, n in enumerate(values)
-            if _MIN_VALUES <= n <= _MAX_VALUES and _mostly_trained(columns.numbers[:, j], folds)
+            if _MIN_VALUES <= n <= max_values and _mostly_trained(columns.numbers[:, j], folds)
         ]
         integers = sorted(integers, key=lambda j: -values[j])
         integers = integers[: _MAX_WITH_STATISTICS - len(with_statistics)]
