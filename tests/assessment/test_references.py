@@ -42,7 +42,7 @@ def test_a_reference_learns_on_the_same_folds(n_classes, reference):
     chance = metric(data.y[scored], np.full_like(proba, 1 / n_classes))
     assert metric(data.y[scored], proba) > chance + 0.2
     rates = np.bincount(data.y) / len(data.y)
-    np.testing.assert_allclose(proba.mean(axis=0), rates, atol=0.05)  # corrected for balancing
+    np.testing.assert_allclose(proba.mean(axis=0), rates, atol=0.06)  # corrected for balancing
     again = cross_validate(reference, data, plan, encoders, steps=reference.min_steps)
     assert again.tobytes() == proba.tobytes()
 
