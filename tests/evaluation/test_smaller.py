@@ -132,7 +132,7 @@ def test_networks_and_trees_keep_their_shares(rows: int) -> None:
 
 def test_a_search_exports_a_small_blend_unless_asked_for_the_accurate_one() -> None:
     frame, y = mixed_table("binary", 300)
-    search = ONE_TRIAL | {"n_trials": 10, "cv": 3}
+    search = ONE_TRIAL | {"n_trials": 6, "cv": 3}
     small, accurate = (
         AutoImbClassifier(**search, blend=name).fit(frame, y) for name in ("small", "accurate")
     )
