@@ -1,9 +1,11 @@
 """References: plain models on the folds of a study."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from autoimb.assessment.metrics import get_metric
 from autoimb.assessment.references import (
@@ -20,6 +22,8 @@ from tests.support.tables import dataset_of, mixed_table
 
 def table(*, n_classes=2):
     data = dataset_of(*mixed_table("binary" if n_classes == 2 else "multiclass", 400))
+    if n_classes == 2:  # whole numbers have statistics, as in a larger table
+        data = replace(data, layout=structs.replace(data.layout, integers=(1, 2, 3, 4, 5)))
     plan = plan_folds(data.y, random_state=0)
     encoders = [Encoder.fit(data.columns, fold.train, layout=data.layout) for fold in plan.folds]
     return data, plan, encoders
@@ -42,7 +46,7 @@ def test_a_reference_learns_on_the_same_folds(n_classes, reference):
     chance = metric(data.y[scored], np.full_like(proba, 1 / n_classes))
     assert metric(data.y[scored], proba) > chance + 0.2
     rates = np.bincount(data.y) / len(data.y)
-    np.testing.assert_allclose(proba.mean(axis=0), rates, atol=0.06)  # corrected for balancing
+    np.testing.assert_allclose(proba.mean(axis=0), rates, atol=0.05)  # corrected for balancing
     again = cross_validate(reference, data, plan, encoders, steps=reference.min_steps)
     assert again.tobytes() == proba.tobytes()
 
